@@ -1,0 +1,351 @@
+"""The vocabulary: the values that pass between rooms, and the protocols their makers keep.
+
+Values are frozen dataclasses of plain Python and NumPy, cheap to pickle, with a docstring under each field that names its unit.
+Angles are degrees (ICRS), wavelengths end in `_um` (micrometres) or are metres where ObsCore names them (`em_min`, `em_max`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+Status = Literal["detected", "nothing", "skipped", "failed"]
+"""How an observation can end; every observation ends as exactly one of these."""
+
+STATUSES: tuple[Status, ...] = ("detected", "nothing", "skipped", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A position somebody is interested in."""
+
+    name: str
+    """As its catalogue names it; unique within one search."""
+    ra: float
+    """Right ascension, degrees, ICRS, 0 <= ra < 360."""
+    dec: float
+    """Declination, degrees, ICRS."""
+    redshift: float = 0.0
+    """Dimensionless z, so that observed = rest * (1 + z)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A spectral line."""
+
+    name: str
+    """Unique within one list, for example `[Fe II] 5.340`."""
+    rest_um: float
+    """Rest wavelength in vacuum, micrometres."""
+
+
+@dataclass(frozen=True, slots=True)
+class Polygon:
+    """A region of the sphere bounded by great-circle edges: of the two sides, the smaller."""
+
+    ra: tuple[float, ...]
+    """Right ascensions of the vertices, degrees, ICRS; three or more, the first not repeated at the end."""
+    dec: tuple[float, ...]
+    """Declinations of the vertices, degrees, ICRS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Circle:
+    """A cap of the sphere."""
+
+    ra: float
+    """Right ascension of the centre, degrees, ICRS."""
+    dec: float
+    """Declination of the centre, degrees, ICRS."""
+    radius: float
+    """Degrees, along the sphere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What an observation covers: the union of its shapes."""
+
+    shapes: tuple[Polygon | Circle, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What an archive was asked, and how much it answered: kept in run.json."""
+
+    service: str
+    """For example `SIMBAD`."""
+    url: str
+    text: str
+    """The query as sent."""
+    rows: int
+    """Rows that came; a count that differs from what the service says there are is an error, never a Query."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One row of the work list: one product that may be searched."""
+
+    obs_id: str
+    """Unique within a work list, which is sorted by it."""
+    uris: tuple[str, ...]
+    """Where the product can be had, in order of preference: `s3://`, `https://`, or a path."""
+    targets: tuple[Target, ...] = ()
+    """The targets inside the footprint, nearest to its centre first."""
+    em_min: float = math.nan
+    """Shortest wavelength, metres (ObsCore); NaN where the archive does not say."""
+    em_max: float = math.nan
+    """Longest wavelength, metres (ObsCore)."""
+    s_region: str = ""
+    """The footprint as the archive gave it (STC-S)."""
+    skip: str = ""
+    """Why this observation is not read; empty for those that are."""
+
+    @property
+    def uri(self) -> str:
+        """The preferred address, or an empty string."""
+        return self.uris[0] if self.uris else ""
+
+
+TARGET_TYPE = pa.struct(
+    [
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("ra", pa.float64(), nullable=False),
+        pa.field("dec", pa.float64(), nullable=False),
+        pa.field("redshift", pa.float64(), nullable=False),
+    ]
+)
+
+WORK_SCHEMA = pa.schema(
+    [
+        pa.field("obs_id", pa.string(), nullable=False),
+        pa.field("uris", pa.list_(pa.string()), nullable=False),
+        pa.field("targets", pa.list_(TARGET_TYPE), nullable=False),
+        pa.field("em_min", pa.float64(), nullable=False),
+        pa.field("em_max", pa.float64(), nullable=False),
+        pa.field("s_region", pa.string(), nullable=False),
+        pa.field("skip", pa.string(), nullable=False),
+    ]
+)
+"""The columns of a work list (`observations.arrow`); an archive's own columns may follow."""
+
+
+def observations_to_arrow(observations: Sequence[Observation]) -> pa.Table:
+    """Return the work list as an Arrow table with `WORK_SCHEMA`."""
+    columns = {
+        "obs_id": [o.obs_id for o in observations],
+        "uris": [list(o.uris) for o in observations],
+        "targets": [[{"name": t.name, "ra": t.ra, "dec": t.dec, "redshift": t.redshift} for t in o.targets] for o in observations],
+        "em_min": [o.em_min for o in observations],
+        "em_max": [o.em_max for o in observations],
+        "s_region": [o.s_region for o in observations],
+        "skip": [o.skip for o in observations],
+    }
+    return pa.table(columns, schema=WORK_SCHEMA)
+
+
+def observations_from_arrow(table: pa.Table) -> list[Observation]:
+    """Return the rows of a work list (extra columns are left behind)."""
+    return [
+        Observation(
+            obs_id=row["obs_id"],
+            uris=tuple(row["uris"]),
+            targets=tuple(Target(**t) for t in row["targets"]),
+            em_min=row["em_min"],
+            em_max=row["em_max"],
+            s_region=row["s_region"],
+            skip=row["skip"],
+        )
+        for row in table.select(WORK_SCHEMA.names).to_pylist()
+    ]
+
+
+@dataclass(slots=True)
+class Usage:
+    """What reading one product has cost so far: the one mutable value here, so that failed reads are charged too."""
+
+    requests: int = 0
+    """Requests sent, retries included."""
+    bytes_read: int = 0
+    """Bytes of bodies received."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The planes of a cube around one expected line."""
+
+    line: Line
+    """The line searched."""
+    redshift: float
+    """At which the line is expected."""
+    target: str
+    """The nearest matched target with this redshift; empty where the search has no targets."""
+    position: int
+    """Index in the cube of the first plane at or beyond the observed wavelength."""
+    start: int
+    """Index in the cube of `planes[0]`."""
+    cube_planes: int
+    """Planes in the whole cube, so that a detector knows a cut window from the cube's own edge."""
+    wavelength_um: NDArray[np.float64]
+    """Wavelength of each plane here, micrometres, shape (n,), increasing."""
+    planes: Mapping[str, NDArray[Any]]
+    """Extension name -> array of shape (n, y, x), native byte order, read-only; `SCI` is always there."""
+
+    @property
+    def observed_um(self) -> float:
+        """The wavelength at which the line is expected, micrometres."""
+        return self.line.rest_um * (1.0 + self.redshift)
+
+    @property
+    def sci(self) -> NDArray[np.float32]:
+        """The science planes, shape (n, y, x)."""
+        return self.planes["SCI"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """What a Reader hands to a Detector."""
+
+    obs_id: str
+    uri: str
+    """Where the pixels were read from."""
+    windows: tuple[Window, ...] = ()
+    """One for each line and redshift within the cube, in order of observed wavelength."""
+    header: str = ""
+    """The science extension's header as text (FITS cards of 80 characters), for its WCS and units."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays; one that several windows share counts once."""
+        return sum({id(a): a.nbytes for w in self.windows for a in w.planes.values()}.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One record of a Detector; the engine adds obs_id, uri and config_hash."""
+
+    target: str
+    """The target this record is about; empty where the search has none."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """The detector's own columns, exactly those of its `columns`."""
+    line: str = ""
+    """Name of the line; line searches only."""
+    rest_um: float = math.nan
+    """Rest wavelength, micrometres; line searches only."""
+    wavelength_um: float = math.nan
+    """Wavelength at which it was found, micrometres; line searches only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one observation ended."""
+
+    obs_id: str
+    status: Status
+    reason: str = ""
+    """Why it was skipped or failed, in words a user can act on."""
+    uri: str = ""
+    """Where the pixels came from; for the unread, where they would have."""
+    candidates: int = 0
+    """Records in the candidate table."""
+    bytes_read: int = 0
+    requests: int = 0
+    seconds: float = 0.0
+    """Time spent on it, reading and detecting; waiting in queues is not counted."""
+
+
+OUTCOME_SCHEMA = pa.schema(
+    [
+        pa.field("obs_id", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("candidates", pa.int64(), nullable=False),
+        pa.field("bytes_read", pa.int64(), nullable=False),
+        pa.field("requests", pa.int64(), nullable=False),
+        pa.field("seconds", pa.float64(), nullable=False),
+    ]
+)
+
+
+class Store(Protocol):
+    """Byte ranges of products. Every request is charged to `usage`, has time-outs, and is retried within a budget."""
+
+    async def get_ranges(self, uri: str, ranges: Sequence[tuple[int, int]], usage: Usage) -> list[bytes]:
+        """Return the bytes of each `(start, end)` (end exclusive), in the order asked, one request each, at the same time.
+
+        A range that begins inside the file and ends beyond it gives what there is; one that begins beyond it gives `b""`.
+
+        Raises
+        ------
+        ReadError
+            The most fitting of its kind.
+        """
+        ...
+
+    async def get(self, uri: str, usage: Usage) -> bytes:
+        """Return the whole file in one request."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Turns an observation into pixels. Picklable; opens connections on first use, in the process that uses it."""
+
+    async def read(self, observation: Observation, usage: Usage) -> Pixels:
+        """Return the pixels asked for; many reads run at the same time.
+
+        Raises
+        ------
+        NothingToSearch
+            The product is sound but holds nothing to search: the observation becomes `skipped`.
+        RaysearchError
+            Anything else: it becomes `failed`.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Turns pixels into candidate records: no I/O, no state from one observation to the next."""
+
+    window: int | None
+    """Planes needed on each side of a line; None for the whole cube."""
+    columns: Mapping[str, str]
+    """Name -> NumPy dtype of the values in its records ("f8", "f4", "i8", "i4", "bool", "str")."""
+
+    def detect(self, pixels: Pixels) -> list[Candidate]:
+        """Return the records found; an empty list means that everything was searched and nothing found."""
+        ...
+
+
+class Archive(Protocol):
+    """Answers which observations exist, and where their products are."""
+
+    def observations(self) -> tuple[pa.Table, list[Query]]:
+        """Return ObsCore-like rows (obs_id, s_region, em_min and em_max in metres, the archive's own columns), and what was asked.
+
+        Raises
+        ------
+        ArchiveError
+            Also where the answer is incomplete.
+        """
+        ...
+
+    def locate(self, table: pa.Table) -> tuple[list[tuple[str, ...]], list[Query]]:
+        """Return for each row where its product can be had, in order of preference (empty: nowhere), and what was asked."""
+        ...

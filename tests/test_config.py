@@ -1,0 +1,171 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raysearch import config
+from raysearch.config import SearchConfig
+from raysearch.errors import ConfigError
+from raysearch.model import Line
+
+MINIMAL = {"observations": {"table": "cubes"}, "lines": {"list": "feii-jwst"}}
+
+
+def minimal(**sections) -> SearchConfig:
+    return config.from_dict({**MINIMAL, **sections})
+
+
+def test_every_shipped_search_loads():
+    assert config.shipped() == ["jets"]
+    for name in config.shipped():
+        assert config.load(name).name == name
+
+
+def test_jets_asks_what_the_published_search_asks():
+    jets = config.load("jets")
+    assert jets.targets.simbad == "otype = 'Y*O..'"
+    assert jets.observations.calib_level == (0, 1, 2, 3, 4)
+    assert [line.rest_um for line in jets.lines.list] == [25.988, 24.519, 17.936, 5.340, 1.644, 1.600, 1.257]
+    assert jets.lines.min_lines == 3
+
+
+def test_the_effective_search_reads_back_as_itself():
+    jets = config.load("jets", {"match.radius": "1.5 arcsec", "targets.redshift": 0.0163})
+    again = config.from_dict(tomllib.loads(jets.to_toml()))
+    assert again == jets
+    assert again.hash == jets.hash
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=30)
+
+
+@given(
+    name=texts,
+    simbad=texts,
+    redshift=st.floats(-0.99, 20),
+    radius=st.floats(0, 1e4),
+    exclude=st.lists(texts, max_size=3),
+    names=st.lists(texts, min_size=1, max_size=4, unique=True),
+    wavelength=st.floats(1e-3, 1e3),
+)
+def test_any_search_reads_back_as_itself(name, simbad, redshift, radius, exclude, names, wavelength):
+    first = config.from_dict(
+        {
+            "name": name,
+            "targets": {"simbad": simbad, "redshift": redshift},
+            "observations": {"archive": "mast", "exclude": exclude},
+            "match": {"radius": f"{radius!r} arcsec"},
+            "lines": {"list": [{"name": n, "wavelength": f"{wavelength!r} um"} for n in names]},
+            "detector": {"name": "published", "option": name},
+        }
+    )
+    again = config.from_dict(tomllib.loads(first.to_toml()))
+    assert again == first
+    assert again.hash == first.hash
+
+
+def test_the_hash_says_what_is_searched_and_not_where():
+    first = config.load("jets")
+    assert config.load("jets", {"run.engine": "inline", "services.mast": "http://127.0.0.1:1"}).hash == first.hash
+    assert config.load("jets", {"match.radius": "1 arcsec"}).hash != first.hash
+    assert config.load("jets", {"detector.name": "published-as-printed"}).hash != first.hash
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"match.radios": "1 arcsec"}, "[match] has no key 'radios'; did you mean 'radius'?"),
+        ({"observation.archive": "mast"}, "no section 'observation'; did you mean 'observations'?"),
+        ({"match.radius": "3 lightyear"}, "converts to arcsec"),
+        ({"match.radius": "3 arcsecs per"}, "cannot be read as a number with a unit"),
+        ({"match.radius": 3}, "wants text in quotes"),
+        ({"match.radius": "-1 arcsec"}, "wants at least 0 arcsec"),
+        ({"match.radius": "nan arcsec"}, "wants at least 0 arcsec"),
+        ({"lines.list": "feii"}, "no line list 'feii' is shipped (known: feii-jwst)"),
+        ({"lines.list": []}, "[lines] list is missing"),
+        ({"lines.list": [{"name": "a", "wavelength": "5 Jy"}]}, "'a': wavelength wants a number with a unit that converts to um"),
+        ({"lines.list": [{"name": "a", "wavelenth": "5 um"}]}, "wavelength = "),
+        ({"lines.list": [{"name": "a", "wavelength": "5 um"}] * 2}, "names a line twice: 'a'"),
+        ({"targets.positions": [[1, 2]]}, "[targets] has simbad and positions; keep one"),
+        ({"targets.simbad": "", "targets.positions": [[1, 91]]}, "[ra, dec] pairs in degrees"),
+        ({"targets.redshift": -2.0}, "redshift must be above -1"),
+        ({"targets.redshift": float("nan")}, "wants a finite number"),
+        ({"observations.table": "x.csv"}, "needs one of archive and table, not both"),
+        ({"observations.archive": ""}, "needs one of archive and table, not neither"),
+        ({"observations.archive": "mats"}, "did you mean 'mast'?"),
+        ({"observations.calib_level": [1, "2"]}, "wants a whole number"),
+        ({"observations.public_only": "yes"}, "wants true or false"),
+        ({"run.engine": "dask"}, "wants one of 'ray', 'inline', not 'dask'"),
+        ({"run.loaders": 0}, "1 or more"),
+        ({"run": 3}, "run is a section"),
+        ({"name": 3}, "name wants text"),
+    ],
+)
+def test_a_wrong_search_is_told_what_is_wrong_and_how_to_mend_it(settings, said):
+    with pytest.raises(ConfigError) as caught:
+        config.load("jets", settings)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith("jets: ")
+
+
+def test_an_unknown_search_names_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'jets'"):
+        config.load("jest")
+
+
+def test_a_file_that_is_no_toml(tmp_path):
+    file = tmp_path / "bad.toml"
+    file.write_text("[targets\n")
+    with pytest.raises(ConfigError, match=r"bad\.toml: not TOML"):
+        config.load(file)
+
+
+def test_paths_start_at_the_search_file(tmp_path, monkeypatch):
+    (tmp_path / "sub").mkdir()
+    file = tmp_path / "sub" / "mine.toml"
+    file.write_text('[observations]\ntable = "cubes/"\n[lines]\nlist = "feii-jwst"\n[detector]\nname = "mine.py:Mine"\n')
+    monkeypatch.chdir(tmp_path)
+    search = config.load(file)
+    assert search.observations.table == f"{tmp_path}/sub/cubes/"
+    assert search.detector.name == f"{tmp_path}/sub/mine.py:Mine"
+    assert config.load(file, {"observations.table": "here.csv"}).observations.table == f"{tmp_path}/here.csv"
+    assert config.load(file, {"observations.table": "s3://b/t.csv"}).observations.table == "s3://b/t.csv"
+
+
+def test_the_detectors_own_keys_are_passed_on():
+    assert minimal(detector={"name": "published", "threshold": 3.5}).detector.options == {"threshold": 3.5}
+
+
+def test_lines_take_any_length_unit():
+    lines = minimal(lines={"list": [{"name": "a", "wavelength": "12570 Angstrom"}, {"name": "b", "wavelength": "5 um"}]}).lines.list
+    assert lines == (Line("a", pytest.approx(1.257)), Line("b", 5.0))
+
+
+@pytest.mark.parametrize(
+    ("text", "pair"),
+    [
+        ("match.radius='2 arcsec'", ("match.radius", "2 arcsec")),
+        ("match.radius=2 arcsec", ("match.radius", "2 arcsec")),
+        ("run.loaders=2", ("run.loaders", 2)),
+        ("observations.calib_level=[3]", ("observations.calib_level", [3])),
+        ("targets.simbad=otype = 'Y*O..'", ("targets.simbad", "otype = 'Y*O..'")),
+    ],
+)
+def test_settings_are_toml_or_plain_text(text, pair):
+    assert config.parse_setting(text) == pair
+
+
+def test_a_setting_without_a_value():
+    with pytest.raises(ConfigError, match="wants key=value"):
+        config.parse_setting("run.engine")
+
+
+def test_every_option_is_told_in_the_docs():
+    text = (Path(__file__).parents[1] / "docs" / "search-file.md").read_text()
+    document = config.load("jets").to_dict()
+    missing = [
+        f"{section}.{key}" for section, keys in document.items() if section != "name" for key in keys if f"`{key}`" not in text
+    ]
+    assert not missing

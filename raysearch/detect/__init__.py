@@ -1,0 +1,123 @@
+"""Detectors: pixels in, candidate records out. Each is opened by its name."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from raysearch.errors import ConfigError
+from raysearch.model import Detector
+
+__all__ = ["DETECTORS", "open_detector"]
+
+
+def _published() -> Detector:
+    """Return the detector `published`, which has no options."""
+    from raysearch.detect.published import Published
+
+    return Published()
+
+
+def _published_as_printed() -> Detector:
+    """Return the detector `published-as-printed`, which has no options."""
+    from raysearch.detect.published import Published
+
+    return Published(as_printed=True)
+
+
+DETECTORS: dict[str, Callable[..., Detector]] = {
+    "published": _published,
+    "published-as-printed": _published_as_printed,
+}
+"""The detectors shipped, by name."""
+
+
+def open_detector(name: str, options: Mapping[str, Any] | None = None) -> Detector:
+    """Return the detector with this name.
+
+    Parameters
+    ----------
+    name
+        A shipped detector's name, or the user's own class: `package.module.ClassName` or `path/to/file.py:ClassName`.
+    options
+        Its keyword arguments.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, it is no detector, or it has no such option.
+    """
+    options = options or {}
+    if name in DETECTORS:
+        return _make(name, DETECTORS[name], options)
+    path, colon, class_name = name.rpartition(":")
+    if colon:
+        return _make(name, _member(name, _load(name, Path(path)), class_name), options)
+    module_name, dot, class_name = name.rpartition(".")
+    if dot and all(module_name.split(".")):
+        return _make(name, _member(name, _import(name, module_name), class_name), options)
+    hint = _nearest(name, list(DETECTORS))
+    raise ConfigError(f"no detector {name!r}{hint}; your own would be package.module.ClassName or path/to/file.py:ClassName")
+
+
+def _import(name: str, module_name: str) -> ModuleType:
+    """Return an importable module; an ImportError of its own passes through."""
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or not f"{module_name}.".startswith(f"{exc.name}."):
+            raise
+        raise ConfigError(f"detector {name!r}: there is no module {exc.name!r} on the Python path") from exc
+
+
+def _load(name: str, path: Path) -> ModuleType:
+    """Return the module that a file holds."""
+    spec = importlib.util.spec_from_file_location(f"_detector_{path.stem}", path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise ConfigError(f"detector {name!r}: {str(path)!r} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    # Known to Python while it runs, as dataclasses need; not afterwards, so that Ray sends its classes by value to machines
+    # that have no such file.
+    sys.modules[module.__name__] = module
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        del sys.modules[module.__name__]
+    return module
+
+
+def _member(name: str, module: ModuleType, class_name: str) -> Callable[..., Any]:
+    """Return the module's class."""
+    made = getattr(module, class_name, None)
+    if not callable(made):
+        raise ConfigError(f"detector {name!r}: the module has no class {class_name!r}{_nearest(class_name, list(vars(module)))}")
+    return made  # type: ignore[no-any-return]
+
+
+def _make(name: str, made: Callable[..., Any], options: Mapping[str, Any]) -> Detector:
+    """Return the detector, made with these options."""
+    try:
+        inspect.signature(made).bind(**options)
+    except TypeError as exc:
+        known = ", ".join(inspect.signature(made).parameters) or "none"
+        raise ConfigError(f"detector {name!r}: {exc}; the options it takes: {known}") from exc
+    detector = made(**options)
+    lacking = [attribute for attribute in ("window", "columns", "detect") if not hasattr(detector, attribute)]
+    if lacking or not isinstance(detector, Detector):
+        raise ConfigError(f"detector {name!r} lacks {', '.join(lacking)}: a detector has window, columns and detect(pixels)")
+    return detector
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    """Return a hint at the known name nearest to this one."""
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f", did you mean {close[0]!r}?"
+    return f": known are {', '.join(sorted(k for k in known if not k.startswith('_')))}"

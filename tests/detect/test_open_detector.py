@@ -1,0 +1,102 @@
+"""Detectors by name."""
+
+import subprocess
+import sys
+
+import pytest
+
+from raysearch.detect import DETECTORS, open_detector
+from raysearch.detect.published import Published
+from raysearch.errors import ConfigError
+from raysearch.model import Detector
+
+OWN = """
+from __future__ import annotations
+from dataclasses import dataclass
+from raysearch.model import Candidate, Pixels
+
+@dataclass
+class Brightest:
+    floor: float = 1.5
+    window = 3
+    columns = {"peak": "f4"}
+    def detect(self, pixels: Pixels) -> list[Candidate]:
+        return [Candidate("", {"peak": self.floor})]
+
+class Needs:
+    def __init__(self, level): ...
+
+class Lacks:
+    window = 3
+
+CONSTANT = 3
+"""
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_shipped_detectors_open(name):
+    assert isinstance(open_detector(name), Detector)
+
+
+def test_the_two_published_detectors_differ():
+    assert [open_detector(name).as_printed for name in ("published", "published-as-printed")] == [False, True]
+
+
+def test_a_dotted_path():
+    assert isinstance(open_detector("raysearch.detect.published.Published"), Published)
+
+
+def test_a_file(tmp_path):
+    path = tmp_path / "my detector.py"
+    path.write_text(OWN)
+    detector = open_detector(f"{path}:Brightest")
+    assert detector.detect(None)[0].values == {"peak": 1.5}
+    assert type(detector).__module__ not in sys.modules, "Ray would look for the module on machines that lack it"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("publisched", "did you mean 'published'"),
+        ("zzz", "known are published, published-as-printed"),
+        ("no_such_package.Thing", "there is no module 'no_such_package'"),
+        ("raysearch.detect.nothing.Thing", "there is no module 'raysearch.detect.nothing'"),
+        ("raysearch.detect.published.Publisched", "did you mean 'Published'"),
+        ("nowhere/own.py:Thing", "'nowhere/own.py' is no Python file"),
+        ("{own}:Brighter", "did you mean 'Brightest'"),
+        ("{own}:Needs", "missing a required argument: 'level'"),
+        ("{own}:Lacks", "lacks columns, detect"),
+        ("{own}:CONSTANT", "has no class 'CONSTANT'"),
+        ("", "no detector ''"),
+        (".", "no detector '.'"),
+    ],
+)
+def test_what_is_no_detector_is_a_sentence(tmp_path, name, message):
+    own = tmp_path / "own.py"
+    own.write_text(OWN)
+    with pytest.raises(ConfigError) as caught:
+        open_detector(name.format(own=own))
+    assert message in str(caught.value)
+
+
+def test_an_import_that_fails_inside_the_users_module_is_told_as_it_is(tmp_path, monkeypatch):
+    (tmp_path / "mine_that_imports.py").write_text("import a_package_they_forgot")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="a_package_they_forgot"):
+        open_detector("mine_that_imports.Thing")
+
+
+def test_the_room_is_light():
+    code = "import sys, raysearch.detect; print([m for m in ('scipy', 'astropy', 'ray') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_options_go_to_the_detector():
+    assert open_detector("raysearch.detect.published.Published", {"as_printed": True}).as_printed
+
+
+@pytest.mark.parametrize("name", ["published", "raysearch.detect.published.Published"])
+def test_an_option_it_does_not_take_is_named(name):
+    with pytest.raises(ConfigError, match=r"'threshold'; the options it takes: (none|as_printed)"):
+        open_detector(name, {"threshold": 3})

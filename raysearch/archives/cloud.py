@@ -1,0 +1,96 @@
+"""Where MAST's products can be read: its path lookup asked in bulk, and the rules from its paths to keys in the cloud."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
+
+import requests
+
+from raysearch.archives.http import DEFAULT_PATIENCE, Patience, open_session, translated
+from raysearch.errors import ArchiveError
+from raysearch.model import Query
+
+MAST_URL = "https://mast.stsci.edu"
+BUCKET = "stpubdata"
+LOOKUP = "/api/v0.1/path_lookup/"
+
+_SERVICE = "MAST path_lookup"
+_PER_REQUEST = 50  # more make the request's address too long (414)
+_AT_ONCE = 8
+
+
+def download_url(uri: str, url: str = MAST_URL) -> str:
+    """Return the HTTPS address of a `mast:` product."""
+    return f"{url}/api/v0.1/Download/file?uri={quote(uri, safe=':/')}"
+
+
+def cloud_key(path: str) -> str:
+    """Return the key in MAST's public bucket for a path of its lookup (the rules of astroquery's `mast_relative_path`)."""
+    if "galex" in path:
+        path = path.removeprefix("/mast/")
+    elif "/ps1/" in path:
+        path = path.replace("/ps1/", "panstarrs/ps1/public/")
+    elif "hlsp" in path:
+        path = path.replace("/hlsp_local/public/", "mast/")
+    return path.lstrip("/")
+
+
+def look_up(uris: Sequence[str], url: str = MAST_URL, patience: Patience = DEFAULT_PATIENCE) -> tuple[dict[str, str], Query]:
+    """Return the cloud address of each `mast:` URI that has one, and what was asked.
+
+    Whether the file is there, only reading it tells. A URI that the service does not know, or refuses, concerns itself alone.
+
+    Raises
+    ------
+    ArchiveUnavailable
+        The service as a whole did not answer.
+    ArchiveError
+        It refused every URI, or its answer is none.
+    """
+    started = time.monotonic()
+    wanted = list(dict.fromkeys(uris))
+    batches = [wanted[start : start + _PER_REQUEST] for start in range(0, len(wanted), _PER_REQUEST)]
+    found: dict[str, str] = {}
+    with open_session(_SERVICE, patience, _AT_ONCE) as session, ThreadPoolExecutor(_AT_ONCE) as pool:
+        lookup = _Lookup(url, session)
+        # the first batch alone: a service that refuses everything is not asked for everything
+        for some in (batches[:1], batches[1:]):
+            for paths in pool.map(lookup.paths, some):
+                found.update((uri, f"s3://{BUCKET}/{cloud_key(path)}") for uri, path in paths.items())
+            if wanted and not lookup.answered:
+                raise ArchiveError(f"{_SERVICE} refuses every product ({lookup.refusal}); is {url} MAST's address?")
+    text = f"paths of {len(wanted)} products, {len(batches)} requests"
+    return found, Query(_SERVICE, url + LOOKUP, text, len(found), time.monotonic() - started)
+
+
+class _Lookup:
+    """One service, asked from several threads."""
+
+    def __init__(self, url: str, session: requests.Session) -> None:
+        self.url = url + LOOKUP
+        self.session = session
+        self.answered = False
+        """Whether any request has been answered."""
+        self.refusal = ""
+
+    def paths(self, uris: list[str]) -> dict[str, str]:
+        """Return the path of each URI that has one; a refused request is halved until the URI it is about stands alone."""
+        with translated(_SERVICE, self.url):
+            response = self.session.get(self.url, params={"uri": uris})
+            if response.ok:
+                return self._parsed(response, uris)
+        self.refusal = f"{response.status_code} {response.reason}"
+        if len(uris) == 1:
+            return {}
+        middle = len(uris) // 2
+        return self.paths(uris[:middle]) | self.paths(uris[middle:])
+
+    def _parsed(self, response: requests.Response, uris: list[str]) -> dict[str, str]:
+        answer = response.json()
+        if not isinstance(answer, dict):
+            raise ArchiveError(f"{_SERVICE} did not answer with one entry for each product ({self.url})")
+        self.answered = True
+        entries = ((uri, answer.get(uri)) for uri in uris)
+        paths = ((uri, entry.get("path")) for uri, entry in entries if isinstance(entry, dict))
+        return {uri: path for uri, path in paths if isinstance(path, str) and path}

@@ -1,0 +1,207 @@
+"""Tables from files: CSV, TSV, text, ECSV, VOTable, FITS, Parquet, Arrow; all as one kind of sheet."""
+
+import csv
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.parsers.expat import ExpatError
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import csv as pacsv
+from pyarrow import parquet
+
+from raysearch.archives.obscore import from_astropy
+from raysearch.errors import TableError
+
+NULL_TEXTS = ["", "nan", "NaN", "NAN", "null", "NULL", "N/A", "n/a", "NA", "--", "None"]
+_DELIMITERS = (",", "\t", ";", "|")
+_RUNS_TOLD = 30
+_FOREIGN_ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, ExpatError, pa.ArrowException)
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A table as its file gives it."""
+
+    path: Path
+    data: pa.Table
+    """Columns of unique names; all text where the file is text, so that nothing is guessed. Missing values are null."""
+    numbers: NDArray[np.int64]
+    """The number of each row in its file, counting rows of data from 1."""
+    units: Mapping[str, str] = field(default_factory=dict)
+    """Column -> unit as the file writes it; only of columns that have one."""
+    problems: Sequence[str] = ()
+    """Rows that could not be read at all."""
+
+
+def load(path: Path) -> Sheet:
+    """Return the table in a file, whose kind its name's ending tells.
+
+    Raises
+    ------
+    TableError
+        There is no such file, its ending is none of ours, or it cannot be read.
+    """
+    ending = "".join(path.suffixes[-2:]).lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
+    loader = _LOADERS.get(ending)
+    if loader is None:
+        raise TableError(f"{path}: not a table we read; its name must end in one of {' '.join(_LOADERS)}")
+    try:
+        return loader(path)
+    except FileNotFoundError as exc:
+        raise TableError(f"{path}: there is no such file") from exc
+    except TableError:
+        raise
+    except _FOREIGN_ERRORS as exc:
+        raise TableError(f"{path}: cannot be read as {ending} ({exc})") from exc
+
+
+def rows_told(numbers: Sequence[int]) -> str:
+    """Return row numbers for a message, runs folded: `row 3`, `rows 3, 7-9`; a long list is cut, and says so."""
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+    told = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs[:_RUNS_TOLD])
+    told += ", and more" if len(runs) > _RUNS_TOLD else ""
+    return f"{'row' if len(numbers) == 1 else 'rows'} {told}"
+
+
+def _sheet(path: Path, data: pa.Table, units: Mapping[str, str] | None = None) -> Sheet:
+    return Sheet(path, data, np.arange(1, data.num_rows + 1), units or {})
+
+
+def _load_parquet(path: Path) -> Sheet:
+    return _sheet(path, parquet.read_table(path))
+
+
+def _load_arrow(path: Path) -> Sheet:
+    with pa.memory_map(str(path)) as source:
+        try:
+            return _sheet(path, pa.ipc.open_file(source).read_all())
+        except pa.ArrowInvalid:
+            source.seek(0)
+            return _sheet(path, pa.ipc.open_stream(source).read_all())
+
+
+def _load_astropy(kind: str) -> Callable[[Path], Sheet]:
+    def load_it(path: Path) -> Sheet:
+        from astropy.table import Table
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # units and forms off the standard: what matters of them is checked by who uses it
+            table = Table.read(path, format=kind)
+            units = {name: str(table[name].unit) for name in table.colnames if getattr(table[name], "unit", None) is not None}
+            return _sheet(path, from_astropy(table), units)
+
+    return load_it
+
+
+def _load_text(path: Path) -> Sheet:
+    """Return a delimited table, or one of columns apart by blanks; without a header only `ra dec` is known."""
+    raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    if raw.startswith(b"# %ECSV"):
+        return _load_astropy("ascii.ecsv")(path)
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    first, comment, rest = _head(text)
+    if first is None:
+        raise TableError(f"{path}: the table is empty")
+    delimiter = _delimiter(path, first)
+    names = _fields(first, delimiter)
+    body = rest
+    if all(_is_number(name) for name in names):
+        body = f"{first}\n{rest}"
+        names = _names_without_header(path, names, _fields(comment, delimiter))
+    if delimiter == " ":
+        body = "\n".join(" ".join(line.split()) for line in body.splitlines())
+    return _parse(path, body, delimiter, _unique(names))
+
+
+def _head(text: str) -> tuple[str | None, str, str]:
+    """Return the first line that says something, the comment before it, and the text after it."""
+    comment = ""
+    while text:
+        line, _, text = text.partition("\n")
+        line = line.rstrip("\r")
+        if line.startswith("#"):
+            comment = line.lstrip("# ")
+        elif line.strip():
+            return line, comment, text
+    return None, comment, ""
+
+
+def _delimiter(path: Path, header: str) -> str:
+    if path.suffix.lower() in {".tsv", ".tab"}:
+        return "\t"
+    found = max(_DELIMITERS, key=header.count)
+    return found if header.count(found) else " "
+
+
+def _fields(line: str, delimiter: str) -> list[str]:
+    line = " ".join(line.split()) if delimiter == " " else line
+    return [name.strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _names_without_header(path: Path, values: list[str], comment: list[str]) -> list[str]:
+    if len(comment) == len(values):
+        return comment
+    if len(values) == 2:
+        return ["ra", "dec"]
+    raise TableError(
+        f"{path}: no line of column names, and {len(values)} columns; give it a first line such as "
+        f"name,ra,dec (without one, only two columns, ra and dec in degrees, are understood)"
+    )
+
+
+def _unique(names: list[str]) -> list[str]:
+    """Return the names with those of nameless and repeated columns made up: `column 3`, `flux 7`."""
+    count = Counter(names)
+    return [name if name and count[name] == 1 else f"{name or 'column'} {i}" for i, name in enumerate(names, start=1)]
+
+
+def _parse(path: Path, body: str, delimiter: str, names: list[str]) -> Sheet:
+    odd: dict[int, int] = {}
+
+    def set_aside(row: pacsv.InvalidRow) -> str:
+        odd[row.number] = row.actual_columns
+        return "skip"
+
+    data = pacsv.read_csv(
+        pa.py_buffer(body.encode()),
+        # one thread, because only then the number of an odd row is known
+        read_options=pacsv.ReadOptions(column_names=names, use_threads=False),
+        parse_options=pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=set_aside),
+        convert_options=pacsv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()), null_values=NULL_TEXTS, strings_can_be_null=True
+        ),
+    )
+    numbers = np.setdiff1d(np.arange(1, data.num_rows + len(odd) + 1), list(odd))
+    problems = [f"row {row} left out: it has {fields} fields, not {len(names)}" for row, fields in odd.items()]
+    return Sheet(path, data, numbers, {}, problems)
+
+
+_LOADERS: dict[str, Callable[[Path], Sheet]] = {
+    **dict.fromkeys((".csv", ".tsv", ".tab", ".txt", ".dat"), _load_text),
+    ".ecsv": _load_astropy("ascii.ecsv"),
+    **dict.fromkeys((".vot", ".votable", ".xml"), _load_astropy("votable")),
+    **dict.fromkeys((".fits", ".fit", ".fits.gz"), _load_astropy("fits")),
+    **dict.fromkeys((".parquet", ".pq"), _load_parquet),
+    **dict.fromkeys((".arrow", ".feather", ".ipc"), _load_arrow),
+}

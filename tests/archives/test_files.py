@@ -1,0 +1,140 @@
+"""Table files of every kind, whole and broken."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from astropy.table import Table
+from pyarrow import feather, parquet
+
+from raysearch.archives.files import load, rows_told
+from raysearch.errors import TableError
+
+ROWS = {"name": ["a", "b", "c"], "ra": [1.5, 2.5, 3.5], "n": [1, 2, 3]}
+
+
+def text(tmp_path, content, name="t.csv"):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return load(path)
+
+
+@pytest.mark.parametrize("ending", ["ecsv", "vot", "xml", "fits", "fits.gz", "parquet", "pq", "arrow", "feather", "stream.arrow"])
+def test_every_binary_and_typed_format_gives_the_same(tmp_path, ending):
+    path = tmp_path / f"t.{ending}"
+    kind = ending.split(".")[0]
+    if kind in {"ecsv", "vot", "xml", "fits"}:
+        Table(ROWS, units={"ra": "deg"}).write(path, format={"ecsv": "ascii.ecsv", "fits": "fits"}.get(kind, "votable"))
+    elif kind in {"parquet", "pq"}:
+        parquet.write_table(pa.table(ROWS), path)
+    elif kind == "feather":
+        feather.write_feather(pa.table(ROWS), path)
+    else:
+        new = pa.ipc.new_stream if kind == "stream" else pa.ipc.new_file
+        with pa.OSFile(str(path), "wb") as out, new(out, pa.table(ROWS).schema) as writer:
+            writer.write_table(pa.table(ROWS))
+    sheet = load(path)
+    assert sheet.data.to_pydict() == ROWS
+    assert sheet.numbers.tolist() == [1, 2, 3]
+    assert sheet.units == ({"ra": "deg"} if kind in {"ecsv", "vot", "xml", "fits"} else {})
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", "name,ra,n\na,1.5,1\nb,2.5,2\n"),
+        ("t.csv", "name;ra;n\na;1.5;1\nb;2.5;2\n"),
+        ("t.csv", "\ufeffname,ra,n\r\na,1.5,1\r\nb,2.5,2\r\n"),
+        ("t.csv", "# made by hand\n\nname,ra,n\na,1.5,1\n\nb,2.5,2"),
+        ("t.csv", '"name","ra","n"\n"a","1.5","1"\n"b","2.5","2"\n'),
+        ("t.tsv", "name\tra\tn\na\t1.5\t1\nb\t2.5\t2\n"),
+        ("t.txt", "name ra n\na 1.5 1\nb 2.5 2\n"),
+        ("t.dat", "  name   ra    n\n  a   1.5  1\n  b   2.5  2  \n"),
+        ("t.txt", "name|ra|n\na|1.5|1\nb|2.5|2\n"),
+    ],
+)
+def test_text_in_its_many_forms(tmp_path, name, content):
+    assert text(tmp_path, content, name).data.to_pydict() == {"name": ["a", "b"], "ra": ["1.5", "2.5"], "n": ["1", "2"]}
+
+
+def test_text_without_a_header_is_ra_and_dec(tmp_path):
+    expected = {"ra": ["2.7e+02", "1.0"], "dec": ["-4.6e+00", "2.0"]}
+    assert text(tmp_path, "2.7e+02 -4.6e+00\n1.0 2.0\n", "t.txt").data.to_pydict() == expected
+    assert text(tmp_path, "2.7e+02,-4.6e+00\n1.0,2.0\n").data.to_pydict() == expected
+
+
+def test_a_comment_may_be_the_header(tmp_path):
+    assert text(tmp_path, "# id ra dec\n7 1.0 2.0\n", "t.txt").data.to_pydict() == {"id": ["7"], "ra": ["1.0"], "dec": ["2.0"]}
+
+
+def test_numbers_without_names_are_not_guessed(tmp_path):
+    with pytest.raises(TableError, match="no line of column names, and 3 columns"):
+        text(tmp_path, "1 2 3\n4 5 6\n", "t.txt")
+
+
+def test_missing_values_are_null(tmp_path):
+    assert text(tmp_path, "a,b\n,nan\nNULL,--\n").data.to_pydict() == {"a": [None, None], "b": [None, None]}
+
+
+def test_names_are_made_unique(tmp_path):
+    assert text(tmp_path, ",x,x,\n1,2,3,4\n").data.column_names == ["column 1", "x 2", "x 3", "column 4"]
+
+
+def test_rows_of_another_length_are_set_aside_and_numbered(tmp_path):
+    sheet = text(tmp_path, "a,b\n1,2\n3\n4,5\n6,7,8\n9,10\n")
+    assert sheet.data.to_pydict() == {"a": ["1", "4", "9"], "b": ["2", "5", "10"]}
+    assert sheet.numbers.tolist() == [1, 3, 5]
+    assert sheet.problems == ["row 2 left out: it has 1 fields, not 2", "row 4 left out: it has 3 fields, not 2"]
+
+
+def test_quoted_text_may_hold_delimiters_and_line_ends(tmp_path):
+    sheet = text(tmp_path, 'name,ra\n"A, the\nfirst",1\nB,2\n')
+    assert sheet.data["name"].to_pylist() == ["A, the\nfirst", "B"]
+    assert sheet.numbers.tolist() == [1, 2]
+
+
+def test_latin_letters(tmp_path):
+    assert text(tmp_path, "name,ra\nÅngström,1\n".encode("latin-1")).data["name"].to_pylist() == ["Ångström"]
+
+
+def test_ecsv_by_another_name(tmp_path):
+    path = tmp_path / "t.csv"
+    Table(ROWS, units={"ra": "hourangle"}).write(path, format="ascii.ecsv")
+    assert load(path).units == {"ra": "hourangle"}
+
+
+def test_masked_and_missing_values_of_fits(tmp_path):
+    table = Table({"ra": np.array([1.0, np.nan], ">f8"), "n": np.array([1, 2], ">i4"), "spec": np.ones((2, 3)), "s": ["x", ""]})
+    table.write(tmp_path / "t.fits")
+    data = load(tmp_path / "t.fits").data
+    assert data["ra"].to_pylist() == [1.0, None]
+    assert data["n"].to_pylist() == [1, 2]
+    assert data["spec"].to_pylist() == [[1.0] * 3] * 2
+
+
+def test_a_unit_off_the_standard_does_not_warn(tmp_path):
+    from astropy.io import fits
+
+    column = fits.Column("ra", "D", unit="DEGREE", array=np.array([1.0]))
+    fits.BinTableHDU.from_columns([column]).writeto(tmp_path / "t.fits")
+    assert load(tmp_path / "t.fits").units == {"ra": "DEGREE"}
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.txt", "t.ecsv", "t.vot", "t.fits", "t.parquet", "t.arrow"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff\xe0 a picture", b"# only a comment\n"], ids=["empty", "jpeg", "comment"])
+def test_what_is_no_table_names_the_file(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(TableError, match=name):
+        load(tmp_path / name)
+
+
+def test_no_such_file_and_no_such_kind(tmp_path):
+    with pytest.raises(TableError, match="there is no such file"):
+        load(tmp_path / "t.csv")
+    with pytest.raises(TableError, match=r"must end in one of \.csv"):
+        load(tmp_path / "t.xlsx")
+
+
+def test_rows_are_told_in_runs():
+    assert rows_told([3]) == "row 3"
+    assert rows_told([3, 4, 5, 9]) == "rows 3-5, 9"
+    assert rows_told(list(range(0, 200, 2))).endswith("56, 58, and more")

@@ -1,0 +1,253 @@
+"""Observations from MAST, through astroquery's own client."""
+
+import json
+from importlib.resources import files
+from urllib.parse import parse_qs
+
+import pyarrow as pa
+import pytest
+
+from raysearch.archives.mast import OBSERVED, Mast
+from raysearch.archives.obscore import OBSCORE
+from raysearch.errors import ArchiveError, ArchiveUnavailable, ConfigError
+from raysearch.model import Archive
+from raysearch.testing import CubeSpec, Faults, Holdings, LocalArchive, demo_holdings, observation_row
+
+DATA = files("astroquery.mast.tests") / "data"
+COLUMNS = (DATA / "columnsconfig.json").read_text()
+FIELDS = {"obs_id": "string", "dataURL": "string", "em_min": "float", "em_max": "float", "calib_level": "int", "s_region": "string"}
+
+
+def cubes(url, **options):
+    return Mast(url, collection="JWST", product_type="cube", **options)
+
+
+@pytest.fixture(scope="module")
+def archive():
+    with LocalArchive(demo_holdings(observations=20)) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _sound(archive):
+    archive.reset()
+
+
+@pytest.fixture
+def scripted(serve):
+    """Return a function that starts a MAST with these rows, which may say it has more."""
+
+    def start(rows, count=None):
+        def answer(asked):
+            if asked.path.endswith("columnsconfig"):
+                return serve.reply(COLUMNS)
+            counting = json.loads(asked.form["request"][0])["params"]["columns"] != "*"
+            data = [{"n": len(rows) if count is None else count}] if counting else rows
+            fields = {"n": "int"} if counting else FIELDS
+            told = [{"name": name, "type": kind} for name, kind in fields.items()]
+            return serve.reply(json.dumps({"status": "COMPLETE", "msg": "", "fields": told, "data": data}))
+
+        return serve(answer)
+
+    return start
+
+
+def row(obs_id, url, **values):
+    return {"obs_id": obs_id, "dataURL": url, "em_min": 4900.0, "em_max": 28700.0, "calib_level": 3, **values}
+
+
+def test_it_is_an_archive():
+    mast: Archive = cubes("https://mast.stsci.edu")
+    assert mast.locate(pa.table({"dataURL": pa.array([], pa.string())})) == ([], [])
+
+
+def test_what_is_sent(archive):
+    cubes(archive.services["mast"], criteria={"instrument_name": "MIRI/IFU", "em_min": [4000, 6000]}).observations()
+    columns, count, rows = archive.log()
+    assert [r.path for r in (columns, count, rows)] == ["/portal/Mashup/Mashup.asmx/columnsconfig", *["/api/v0/invoke"] * 2]
+    sent = [json.loads(parse_qs(r.form)["request"][0]) for r in (count, rows)]
+    assert [s["params"]["columns"] for s in sent] == ["COUNT_BIG(*)", "*"]
+    assert sent[0]["params"]["filters"] == sent[1]["params"]["filters"], "what is counted is what is asked for"
+    assert {f["paramName"]: f["values"] for f in sent[1]["params"]["filters"]} == {
+        "dataproduct_type": ["cube"],
+        "obs_collection": ["JWST"],
+        "dataRights": ["PUBLIC"],
+        "calib_level": ["0", "1", "2", "3", "4"],
+        "instrument_name": ["MIRI/IFU"],
+        "em_min": [{"min": 4000, "max": 6000}],
+    }
+    assert sent[1]["pagesize"] == 50_000
+
+
+def test_all_rows_in_one_set_of_units(archive):
+    holdings = demo_holdings(observations=20)
+    asked = {"dataproduct_type": "cube", "dataRights": "PUBLIC", "obs_collection": "JWST"}
+    cube_rows = [r for r in holdings.observations if asked.items() <= r.items()]
+    table, queries = cubes(archive.services["mast"]).observations()
+    assert table["obs_id"].to_pylist() == sorted(r["obs_id"] for r in cube_rows)
+    assert [q.rows for q in queries] == [len(cube_rows)]
+    by_id = {r["obs_id"]: r for r in cube_rows}
+    for got in table.to_pylist():
+        sent = by_id[got["obs_id"]]
+        assert got["em_min"] == pytest.approx(sent["em_min"] * 1e-9)
+        assert got["em_max"] == pytest.approx(sent["em_max"] * 1e-9)
+        assert (got["s_region"], got["dataURL"], got["calib_level"]) == (sent["s_region"], sent["dataURL"], sent["calib_level"])
+
+
+def test_known_columns_have_their_types_and_the_archives_own_follow(archive):
+    table, _ = cubes(archive.services["mast"]).observations()
+    assert tuple(table.column_names[: len(OBSERVED)]) == OBSERVED
+    assert all(table.schema.field(name).type == OBSCORE.field(name).type for name in OBSERVED)
+    assert "proposal_pi" in table.column_names
+
+
+def test_private_data_and_levels_are_asked_for_on_request():
+    spec = CubeSpec()
+    rows = (
+        observation_row(spec, 1, obs_id="public"),
+        observation_row(spec, 2, obs_id="private", dataRights="EXCLUSIVE_ACCESS"),
+        observation_row(spec, 3, obs_id="raw", calib_level=1),
+        observation_row(spec, 4, obs_id="image", dataproduct_type="image"),
+        observation_row(spec, 5, obs_id="hst", obs_collection="HST"),
+    )
+    with LocalArchive(Holdings(observations=rows)) as small:
+        url = small.services["mast"]
+        assert cubes(url).observations()[0]["obs_id"].to_pylist() == ["public", "raw"]
+        assert cubes(url, public_only=False).observations()[0]["obs_id"].to_pylist() == ["private", "public", "raw"]
+        assert cubes(url, calib_level=(3,)).observations()[0]["obs_id"].to_pylist() == ["public"]
+        assert cubes(url, criteria={"em_min": [1, 2]}).observations()[0].num_rows == 0
+
+
+def test_no_rows_is_an_answer_with_all_columns(archive):
+    table, queries = Mast(archive.services["mast"], collection="NONE", product_type="cube").observations()
+    assert table.num_rows == 0
+    assert set(OBSERVED) <= set(table.column_names)
+    assert queries[0].rows == 0
+
+
+def test_every_page_is_read(archive, monkeypatch):
+    from astroquery.mast.discovery_portal import PortalAPI
+
+    whole = cubes(archive.services["mast"]).observations()[0]
+    monkeypatch.setattr(PortalAPI, "PAGESIZE", 3)
+    assert cubes(archive.services["mast"]).observations()[0].equals(whole)
+
+
+def test_a_query_still_executing_is_waited_for(archive, monkeypatch):
+    monkeypatch.setattr("raysearch.archives.mast._EXECUTING_PAUSE_S", 0.01)
+    archive.set_faults(Faults(executing=2))
+    assert cubes(archive.services["mast"]).observations()[0].num_rows > 0
+    assert sum(request.path == "/api/v0/invoke" for request in archive.log()) == 6
+
+
+def test_a_query_that_never_ends_is_given_up(archive, hasty):
+    archive.set_faults(Faults(executing=1000))
+    with pytest.raises(ArchiveUnavailable, match="had not finished"):
+        cubes(archive.services["mast"], patience=hasty).observations()
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"), [("error", "MAST refused the query: The query failed"), ("html", "not answer in JSON")]
+)
+def test_refusals_are_told(archive, fault, words):
+    archive.set_faults(Faults(mast=fault))
+    with pytest.raises(ArchiveError, match=words):
+        cubes(archive.services["mast"]).observations()
+
+
+@pytest.mark.parametrize("fault", ["500", "504", "hang"])
+def test_silence_and_overload_are_transient(archive, hasty, fault):
+    archive.set_faults(Faults(mast=fault))
+    with pytest.raises(ArchiveUnavailable, match="MAST gave no answer"):
+        cubes(archive.services["mast"], patience=hasty).observations()
+
+
+def test_fewer_rows_than_counted_is_an_error(scripted):
+    with pytest.raises(ArchiveError, match="1 of 3 rows, 2 are missing"):
+        cubes(scripted([row("a", "mast:a")], count=3).url).observations()
+
+
+@pytest.mark.parametrize(
+    ("criteria", "words"),
+    [({"instrument": "MIRI"}, "Did you mean 'instrument_name'"), ({"em_min": [5000]}, "em_min is continuous")],
+)
+def test_a_criterion_mast_would_drop_is_an_error(archive, criteria, words):
+    # astroquery warns, drops the filter, and so asks for more than the user wants
+    with pytest.raises(ConfigError, match=words):
+        cubes(archive.services["mast"], criteria=criteria).observations()
+
+
+def test_exact_duplicates_collapse_and_namesakes_are_told_apart(scripted):
+    rows = [row("b", "mast:b"), row("a", "mast:a"), row("b", "mast:b"), row("c", "mast:c1"), row("c", "mast:c2")]
+    table, queries = cubes(scripted(rows).url).observations()
+    assert table["obs_id"].to_pylist() == ["a", "b", "c mast:c1", "c mast:c2"]
+    assert queries[0].rows == 5
+
+
+def test_masked_values_are_null(scripted):
+    table, _ = cubes(scripted([row("a", None, em_min=None, s_region=None, calib_level=None)]).url).observations()
+    assert {name: table[name].to_pylist() for name in FIELDS} == {
+        "obs_id": ["a"], "dataURL": [None], "em_min": [None], "em_max": [2.87e-05], "calib_level": [None], "s_region": [None],
+    }  # fmt: skip
+
+
+def test_a_row_without_obs_id_is_an_error(scripted):
+    with pytest.raises(ArchiveError, match="1 rows without an obs_id"):
+        cubes(scripted([row(None, "mast:a")]).url).observations()
+
+
+@pytest.mark.parametrize("body", ["[]", "{}", '{"status": "COMPLETE"}', '{"status": "COMPLETE", "fields": [], "data": []}'])
+def test_json_of_another_shape_is_an_error(serve, body):
+    service = serve(lambda asked: serve.reply(COLUMNS if asked.path.endswith("columnsconfig") else body))
+    with pytest.raises(ArchiveError, match="MAST"):
+        cubes(service.url).observations()
+
+
+def test_a_recorded_answer(serve):
+    recorded = (DATA / "caom.json").read_text()
+
+    def answer(asked):
+        if asked.path.endswith("columnsconfig"):
+            return serve.reply(COLUMNS)
+        counting = "COUNT_BIG" in asked.form["request"][0]
+        count = {"status": "COMPLETE", "msg": "", "fields": [{"name": "n", "type": "int"}], "data": [{"n": 19}]}
+        return serve.reply(json.dumps(count) if counting else recorded)
+
+    table, queries = Mast(serve(answer).url, collection="HST", product_type="image").observations()
+    assert queries[0].rows == table.num_rows == 19
+    one = next(r for r in table.to_pylist() if r["obs_id"] == "U27XCS01T")
+    assert one["em_min"] == pytest.approx(713.51001e-9)
+    assert one["s_region"].startswith("POLYGON GSC1  23.17474785")
+    assert one["dataURL"] is None
+
+
+def test_places_in_order_of_preference(archive):
+    url = archive.services["mast"]
+    table, _ = cubes(url).observations()
+    table = table.filter(pa.compute.is_valid(table["dataURL"]))
+    places, queries = cubes(url).locate(table)
+    assert len(places) == table.num_rows
+    assert len(queries) == 1
+    known = {p.uri: p for p in demo_holdings(observations=20).products}
+    for uri, where in zip(table["dataURL"].to_pylist(), places, strict=True):
+        product = known.get(uri)
+        cloud = (f"s3://stpubdata/{product.key}",) if product and product.located else ()
+        assert where == (*cloud, f"{url}/api/v0.1/Download/file?uri={uri}")
+
+
+def test_products_that_the_lookup_does_not_know_have_the_download_alone(archive):
+    url = archive.services["mast"]
+    table = pa.table({"dataURL": ["mast:JWST/product/nowhere.fits", None, "", "https://archive.stsci.edu/a.fits"]})
+    for fault in (None, "absent"):
+        archive.set_faults(Faults(lookup=fault))
+        places, _ = cubes(url).locate(table)
+        assert places == [
+            (f"{url}/api/v0.1/Download/file?uri=mast:JWST/product/nowhere.fits",), (), (), ("https://archive.stsci.edu/a.fits",),
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", ["503", "hang"])
+def test_a_lookup_that_is_down_is_not_taken_for_nowhere(archive, hasty, fault):
+    archive.set_faults(Faults(lookup=fault))
+    with pytest.raises(ArchiveUnavailable, match="MAST path_lookup"):
+        cubes(archive.services["mast"], patience=hasty).locate(pa.table({"dataURL": ["mast:JWST/product/a.fits"]}))

@@ -16,12 +16,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, cast
 
 from .errors import ConfigError
 from .model import Line
 
-T = TypeVar("T")
 Convert = Callable[[Any, Path], Any]
 
 MAST_URL = "https://mast.stsci.edu"
@@ -220,7 +219,7 @@ class Detector:
 class Run:
     """`[run]`: where and how fast; no influence on the records."""
 
-    engine: str = _option("ray", _choice("ray", "inline"), "ray, or inline (one process)")
+    engine: Literal["ray", "inline"] = _option("ray", _choice("ray", "inline"), "ray, or inline (one process)")
     address: str = _option("local", _text, "local, auto (the cluster this runs on), or a Ray address")
     concurrency: int = _option(32, _positive, "products read at the same time by each loader")
     loaders: int = _option(1, _positive, "loader actors")
@@ -234,7 +233,7 @@ class Services:
     simbad: str = _option(SIMBAD_URL, _text, "SIMBAD's TAP service")
     mast: str = _option(MAST_URL, _text, "MAST")
     s3: str = _option("", _text, "S3 endpoint; empty: Amazon's, or what AWS_ENDPOINT_URL says")
-    s3_client: str = _option("obstore", _choice("obstore", "s3fs"), "which client reads s3://")
+    s3_client: Literal["obstore", "s3fs"] = _option("obstore", _choice("obstore", "s3fs"), "which client reads s3://")
     s3_signed: bool = _option(False, _flag, "sign requests with your own AWS credentials")
     timeout: float = _option(30.0, _quantity("s", low=0.1), "how long a store may stay silent")
 

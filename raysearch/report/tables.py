@@ -1,0 +1,122 @@
+"""Arrow tables of a run folder as astropy Tables with units and descriptions, and as files that other programs open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from raysearch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+UNITS: Mapping[str, str] = {
+    "ra": "deg",
+    "dec": "deg",
+    "s_ra": "deg",
+    "s_dec": "deg",
+    "em_min": "m",
+    "em_max": "m",
+    "t_min": "d",
+    "t_max": "d",
+    "t_exptime": "s",
+    "seconds": "s",
+    "bytes_read": "byte",
+}
+"""Units of columns whose name does not end in one."""
+
+SUFFIXES: Mapping[str, str] = {"_um": "um", "_deg": "deg", "_arcsec": "arcsec", "_bytes": "byte", "_s": "s", "_kms": "km / s"}
+"""What a column's last part says about its unit."""
+
+DESCRIPTIONS: Mapping[str, str] = {
+    "obs_id": "Observation, as its archive names it",
+    "target": "The nearest target that the record is about",
+    "uri": "Where the pixels were read from",
+    "config_hash": "Hash of the search that made the record",
+    "line": "Spectral line",
+    "rest_um": "Rest wavelength in vacuum",
+    "wavelength_um": "Wavelength at which it was found, in vacuum",
+    "status": "detected, nothing, skipped or failed",
+    "reason": "Why it was skipped or failed",
+    "candidates": "Records in the candidate table",
+    "bytes_read": "Bytes received for this observation",
+    "requests": "Requests sent for this observation, retries included",
+    "seconds": "Time spent reading and detecting",
+}
+
+FORMATS = (".ecsv", ".vot", ".fits", ".parquet", ".csv")
+
+
+def unit_of(column: str) -> str | None:
+    """Return a column's unit as astropy spells it, or None where it has none."""
+    if column in UNITS:
+        return UNITS[column]
+    return next((unit for suffix, unit in SUFFIXES.items() if column.endswith(suffix)), None)
+
+
+def to_table(table: pa.Table, *, ascii_only: bool = False) -> Table:
+    """Return an astropy Table with units and descriptions; lists and structures become text.
+
+    `ascii_only` writes letters beyond ASCII as escapes: FITS has no others.
+    """
+    import numpy as np
+    from astropy.table import Column, MaskedColumn, Table
+
+    columns = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        flat = _flat(column)
+        about = {"name": name, "unit": unit_of(name), "description": DESCRIPTIONS.get(name, "")}
+        if pa.types.is_string(flat.type):
+            texts = flat.fill_null("").to_pylist()
+            if ascii_only:
+                texts = [text.encode("ascii", "backslashreplace").decode() for text in texts]
+            values = np.array(texts, dtype=str)
+        else:
+            values = flat.fill_null(0).to_numpy() if flat.null_count else flat.to_numpy()
+        if flat.null_count:
+            columns.append(MaskedColumn(values, mask=flat.is_null().to_numpy(), **about))
+        else:
+            columns.append(Column(values, **about))
+    return Table(columns)
+
+
+def write(table: pa.Table, path: Path) -> None:
+    """Write a table in the format that the file's ending names: .ecsv, .vot, .fits, .parquet or .csv.
+
+    Raises
+    ------
+    ConfigError
+        If the ending is none of these.
+    """
+    ending = path.suffix.lower()
+    if ending not in FORMATS:
+        raise ConfigError(f"{path}: cannot tell a format from the ending {ending!r}; use one of {', '.join(FORMATS)}")
+    if ending == ".parquet":
+        import pyarrow.parquet as pq
+
+        pq.write_table(table, path)
+    elif ending == ".csv":
+        import pyarrow.csv
+
+        pyarrow.csv.write_csv(pa.table({name: _flat(table[name]) for name in table.column_names}), path)
+    else:
+        formats = {".ecsv": "ascii.ecsv", ".vot": "votable", ".fits": "fits"}
+        to_table(table, ascii_only=ending == ".fits").write(path, format=formats[ending], overwrite=True)
+
+
+def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column without nesting: lists and structures as text, in the manner of the program's messages."""
+    if not pa.types.is_nested(column.type):
+        return column.cast(pa.string()) if pa.types.is_large_string(column.type) else column
+    return pa.chunked_array([[None if v is None else _text(v) for v in column.to_pylist()]], type=pa.string())
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return str(value.get("name", value))
+    if isinstance(value, list):
+        return "; ".join(map(_text, value))
+    return str(value)

@@ -1,0 +1,87 @@
+"""Holdings as the server process has them: tables in memory, bodies mapped from disk; and the log of what was asked."""
+
+from __future__ import annotations
+
+import json
+import mmap
+from collections import deque
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from raysearch.testing.faults import Faults, Injector
+from raysearch.testing.holdings import Product, Row
+
+LOG_LENGTH = 100_000
+SERVICES = ("simbad", "mast", "s3")
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The content of a file, and its checksum."""
+
+    content: memoryview
+    etag: str
+
+
+@dataclass(slots=True)
+class Request:
+    """One request an archive received."""
+
+    service: str
+    """simbad, mast or s3."""
+    method: str
+    path: str
+    """Path and query, percent-decoded."""
+    range: str = ""
+    """The Range header."""
+    form: str = ""
+    """The form of a POST, as sent."""
+    status: int = 0
+    """Of the answer; 0 as long as there is none."""
+    bytes_sent: int = 0
+    """Of the answer's body."""
+
+
+class Shelf:
+    """Everything the services share."""
+
+    def __init__(self, folder: Path) -> None:
+        tables = json.loads((folder / "holdings.json").read_text(encoding="utf-8"))
+        self.targets: list[Row] = tables["targets"]
+        self.observations: list[Row] = tables["observations"]
+        self.products = [Product(**row) for row in tables["products"]]
+        self.bodies = _map_bodies(folder / "bodies.bin", tables["bodies"])
+        self.injector = Injector(Faults())
+        self.log: deque[Request] = deque(maxlen=LOG_LENGTH)
+        self.counts: dict[str, dict[str, int]] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was asked, and misbehave no longer."""
+        self.injector = Injector(Faults())
+        self.log.clear()
+        self.counts = {service: {"requests": 0, "bytes": 0} for service in SERVICES}
+
+    def arrived(self, request: Request) -> None:
+        """Note a request."""
+        self.log.append(request)
+        self.counts[request.service]["requests"] += 1
+
+    def sent(self, request: Request, size: int) -> None:
+        """Note bytes of its answer's body."""
+        request.bytes_sent += size
+        self.counts[request.service]["bytes"] += size
+
+    def log_rows(self) -> list[dict[str, Any]]:
+        """Return the log as it travels."""
+        return [asdict(request) for request in self.log]
+
+
+def _map_bodies(path: Path, index: dict[str, dict[str, Any]]) -> dict[str, Body]:
+    """Return views into the file of bodies: it may be deleted once it is mapped."""
+    content = memoryview(b"")
+    if path.stat().st_size:
+        with path.open("rb") as file:
+            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    return {name: Body(content[b["offset"] : b["offset"] + b["size"]], b["etag"]) for name, b in index.items()}

@@ -185,7 +185,7 @@ class Window:
     redshift: float
     """At which the line is expected."""
     target: str
-    """The nearest matched target with this redshift; empty where the search has no targets."""
+    """The nearest matched target at whose redshift the line lies in this plane; empty where the search has no targets."""
     position: int
     """Index in the cube of the first plane at or beyond the observed wavelength."""
     start: int
@@ -203,8 +203,8 @@ class Window:
         return self.line.rest_um * (1.0 + self.redshift)
 
     @property
-    def sci(self) -> NDArray[np.float32]:
-        """The science planes, shape (n, y, x)."""
+    def sci(self) -> NDArray[np.floating[Any]]:
+        """The science planes, shape (n, y, x), in the width of the file: float32, in some archives float64."""
         return self.planes["SCI"]
 
 

@@ -1,0 +1,496 @@
+"""Byte ranges from S3, HTTP(S), files and memory: the only place that opens connections for pixels.
+
+One router sends each address to the backend of its scheme. A backend makes exactly one attempt; the router holds the places
+for requests under way, counts, waits and tries again. Clients' own retries are switched off, so that `Usage` is exact and the
+budget is one budget.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import stat
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+from raysearch.errors import ConfigError, ProductForbidden, ProductNotFound, ReadError, StoreUnavailable
+from raysearch.model import Store, Usage
+
+if TYPE_CHECKING:
+    import aiohttp
+    import obstore.store
+
+Span = tuple[int, int]
+"""First byte and the byte after the last."""
+
+FIRST_PAUSE_S = 0.1
+"""Before the second attempt; doubled before each further one, up to `LONGEST_PAUSE_S`."""
+LONGEST_PAUSE_S = 8.0
+SECRET_KEYS = re.compile(r"sig|token|credential|secret|password|api_?key|access_?key", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreConfig:
+    """How products' bytes are fetched. Picklable: it travels to the process that opens the connections."""
+
+    s3_endpoint: str = ""
+    """Address of the S3 service, for example `http://127.0.0.1:9000`; empty: $AWS_ENDPOINT_URL, else Amazon's own."""
+    s3_region: str = "us-east-1"
+    """Where the buckets lie; those of MAST, IRSA and HEASARC lie here."""
+    s3_signed: bool = False
+    """Whether to sign with the user's AWS credentials (environment, ~/.aws, instance role); public buckets need none."""
+    s3_client: Literal["obstore", "s3fs"] = "obstore"
+    """Which library speaks S3; obstore took half of s3fs' CPU time a request (scripts/benchmarks/store.py)."""
+    connect_timeout_s: float = 5.0
+    """Longest wait for a connection."""
+    read_timeout_s: float = 20.0
+    """Longest silence of a connection: before the first byte, and between two."""
+    request_timeout_s: float = 300.0
+    """Longest that one request may take altogether."""
+    retries: int = 4
+    """Further attempts after time-outs, resets, 429 and 5xx."""
+    retry_s: float = 60.0
+    """No further attempt begins later than this after the first."""
+    max_concurrent: int = 32
+    """Requests under way at once, over all addresses."""
+    memory: Mapping[str, bytes] = field(default_factory=dict, repr=False, compare=False)
+    """What `memory://` addresses hold, by full address."""
+
+    def __post_init__(self) -> None:
+        if self.s3_client not in {"obstore", "s3fs"}:
+            raise ConfigError(f"s3_client = {self.s3_client!r}: it is 'obstore' or 's3fs'")
+        for name in ("connect_timeout_s", "read_timeout_s", "request_timeout_s", "max_concurrent"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} = {getattr(self, name)}: it must be greater than 0")
+        for name in ("retries", "retry_s"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} = {getattr(self, name)}: it must not be negative")
+
+    @property
+    def endpoint(self) -> str:
+        """The S3 service's address, or an empty string for Amazon's own."""
+        return self.s3_endpoint or os.environ.get("AWS_ENDPOINT_URL_S3", "") or os.environ.get("AWS_ENDPOINT_URL", "")
+
+
+def open_store(config: StoreConfig) -> Store:
+    """Return a store for every scheme; it connects on first use, and belongs to the event loop that uses it."""
+    return _Router(config)
+
+
+def named(uri: str) -> str:
+    """Return the address as messages may show it: without passwords, tokens and signatures."""
+    if "@" not in uri and "?" not in uri:
+        return uri
+    parts = urlsplit(uri)
+    query = parts.query
+    if SECRET_KEYS.search(query):
+        pairs = [(key, "***" if SECRET_KEYS.search(key) else value) for key, value in parse_qsl(query, keep_blank_values=True)]
+        query = urlencode(pairs, safe=":/*")
+    host = parts.netloc.rpartition("@")[2] if "://" in uri else parts.netloc
+    return urlunsplit(parts._replace(netloc=host, query=query))
+
+
+class _TransientError(Exception):
+    """One attempt failed in a way that another may not."""
+
+
+class _Backend(ABC):
+    """One kind of store."""
+
+    def __init__(self, config: StoreConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    async def fetch(self, uri: str, span: Span | None, usage: Usage) -> bytes:
+        """Return the span (None: everything) in one attempt, charging the bytes received; the request is charged already."""
+
+    async def close(self) -> None:  # noqa: B027 (most have nothing to close)
+        """Close every connection."""
+
+
+class _Router:
+    """The store for every scheme."""
+
+    def __init__(self, config: StoreConfig) -> None:
+        self._config = config
+        self._backends: dict[str, _Backend] = {}
+        self._places = asyncio.Semaphore(config.max_concurrent)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def get_ranges(self, uri: str, ranges: Sequence[Span], usage: Usage) -> list[bytes]:
+        for start, end in ranges:
+            if not 0 <= start <= end:
+                raise ValueError(f"{named(uri)}: {start}-{end} is no range of bytes")
+        tasks = [asyncio.ensure_future(self._fetch(uri, span, usage)) for span in ranges]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:  # after a failure nothing may go on in the background and charge `usage` later
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def get(self, uri: str, usage: Usage) -> bytes:
+        return await self._fetch(uri, None, usage)
+
+    async def close(self) -> None:
+        backends, self._backends = self._backends, {}
+        for backend in backends.values():
+            await backend.close()
+
+    async def _fetch(self, uri: str, span: Span | None, usage: Usage) -> bytes:
+        if span and span[0] == span[1]:
+            return b""
+        backend = self._backend(uri)
+        began, attempt = time.monotonic(), 0
+        while True:
+            attempt += 1
+            try:
+                async with self._places:
+                    usage.requests += 1
+                    return await backend.fetch(uri, span, usage)
+            except _TransientError as exc:
+                taken = time.monotonic() - began
+                pause = _pause(attempt)
+                if attempt > self._config.retries or taken + pause > self._config.retry_s:
+                    attempts = "1 attempt" if attempt == 1 else f"{attempt} attempts"
+                    raise StoreUnavailable(f"{named(uri)}: {exc}; gave up after {attempts} in {taken:.1f} s") from exc
+            await asyncio.sleep(pause)
+
+    def _backend(self, uri: str) -> _Backend:
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:  # connections cannot outlive their event loop
+            self._loop, self._backends = loop, {}
+            self._places = asyncio.Semaphore(self._config.max_concurrent)
+        scheme = uri.partition("://")[0].lower() if "://" in uri else "file"
+        kind = _SCHEMES.get(scheme)
+        if kind is None:
+            raise ReadError(f"{named(uri)}: no store for {scheme}://; use s3://, https://, http://, file:// or a path")
+        name = self._config.s3_client if kind == "s3" else kind
+        if name not in self._backends:
+            self._backends[name] = _BACKENDS[name](self._config)
+        return self._backends[name]
+
+
+def _pause(attempt: int) -> float:
+    """Return the seconds to wait after this many attempts: with jitter, so that readers do not come back all at once."""
+    longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (attempt - 1))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 (jitter, no secret)
+
+
+def _refusal(uri: str, status: int) -> Exception:
+    """Return what an HTTP status means."""
+    if status in {408, 429} or status >= 500:
+        return _TransientError(f"the server answered {status}")
+    if status in {404, 410}:
+        return ProductNotFound(f"{named(uri)}: not found ({status})")
+    if status in {401, 403}:
+        hint = "; S3 says so too of a key that is not there" if uri.startswith("s3://") else ""
+        return ProductForbidden(f"{named(uri)}: access denied ({status}): private, or credentials are needed{hint}")
+    if status in {301, 307} and uri.startswith("s3://"):
+        return ReadError(f"{named(uri)}: the bucket lies in another region ({status}); set s3_region")
+    return ReadError(f"{named(uri)}: the server answered {status}")
+
+
+def _range_header(span: Span) -> str:
+    return f"bytes={span[0]}-{span[1] - 1}"
+
+
+def _bucket_and_key(uri: str) -> tuple[str, str]:
+    bucket, _, key = uri.partition("://")[2].partition("/")
+    if not bucket or not key:
+        raise ReadError(f"{named(uri)}: no S3 address; one reads s3://bucket/key")
+    return bucket, key
+
+
+def _user_credentials() -> Any:
+    """Return botocore's credentials object (it renews itself): the same chain for both S3 clients."""
+    import botocore.session
+
+    credentials = botocore.session.Session().get_credentials()
+    if credentials is None:
+        raise ConfigError(
+            "s3_signed = true, but there are no AWS credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret"
+        )
+    return credentials
+
+
+class _Obstore(_Backend):
+    """S3 through obstore (Rust's object_store)."""
+
+    def __init__(self, config: StoreConfig) -> None:
+        super().__init__(config)
+        self._stores: dict[str, obstore.store.S3Store] = {}
+
+    async def fetch(self, uri: str, span: Span | None, usage: Usage) -> bytes:
+        import obstore
+        from obstore.exceptions import BaseError
+
+        bucket, key = _bucket_and_key(uri)
+        if bucket not in self._stores:
+            self._stores[bucket] = self._open(bucket)
+        try:
+            result = await obstore.get_async(self._stores[bucket], key, options={"range": span} if span else {})
+            body = bytes(await result.bytes_async())
+        except FileNotFoundError as exc:
+            raise _refusal(uri, 404) from exc
+        except ValueError as exc:
+            raise ReadError(f"{named(uri)}: no usable S3 key (empty or relative parts)") from exc
+        except BaseError as exc:
+            text = str(exc)
+            if span and "status code: 416" in text:
+                return b""
+            if span and "NotPartial" in text:  # it ignores ranges, and obstore drops the body: ask for all, keep a part
+                usage.requests += 1
+                return (await self.fetch(uri, None, usage))[slice(*span)]
+            raise self._translated(uri, text) from exc
+        usage.bytes_read += len(body)
+        return body
+
+    @staticmethod
+    def _translated(uri: str, text: str) -> Exception:
+        """Return what obstore's message means: its exceptions do not carry the status."""
+        status = re.search(r"status code: (\d{3})", text)
+        if status:
+            return _refusal(uri, int(status[1]))
+        if "BareRedirect" in text:
+            return _refusal(uri, 301)
+        if re.search(r"kind: (Timeout|Connect|Request|Interrupted|Decode|Unknown)\b", text):
+            stalled = "kind: Timeout" in text
+            return _TransientError("no answer in time" if stalled else "the connection failed")
+        return ReadError(f"{named(uri)}: {text.partition('Debug source')[0].strip()}")
+
+    def _open(self, bucket: str) -> obstore.store.S3Store:
+        from datetime import timedelta
+
+        from obstore.store import S3Store
+
+        config, endpoint = self.config, self.config.endpoint
+        options: dict[str, Any] = {"region": config.s3_region}
+        if endpoint:
+            options["endpoint"] = endpoint
+        if config.s3_signed:
+            options["credential_provider"] = _credential_provider()
+        else:
+            options["skip_signature"] = True
+        return S3Store(
+            bucket,
+            client_options={
+                "allow_http": endpoint.startswith("http://"),
+                "connect_timeout": timedelta(seconds=config.connect_timeout_s),
+                "read_timeout": timedelta(seconds=config.read_timeout_s),
+                "timeout": timedelta(seconds=config.request_timeout_s),
+            },
+            retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=config.request_timeout_s)},
+            **options,
+        )
+
+    async def close(self) -> None:
+        self._stores.clear()
+
+
+def _credential_provider() -> Any:
+    """Return what obstore calls for credentials: by itself it reads no ~/.aws."""
+    from datetime import UTC, datetime, timedelta
+
+    credentials = _user_credentials()
+
+    def provide() -> dict[str, Any]:
+        frozen = credentials.get_frozen_credentials()
+        return {
+            "access_key_id": frozen.access_key,
+            "secret_access_key": frozen.secret_key,
+            "token": frozen.token,
+            "expires_at": datetime.now(UTC) + timedelta(minutes=5),
+        }
+
+    return provide
+
+
+class _S3fs(_Backend):
+    """S3 through s3fs: its session and client, without its file objects, caches, HEADs and retries.
+
+    A second try on a connection that the server has closed (aiohttp's own) cannot be seen, and is not counted.
+    """
+
+    def __init__(self, config: StoreConfig) -> None:
+        import s3fs
+
+        super().__init__(config)
+        if config.s3_signed:
+            _user_credentials()
+        self._client: Any = None
+        self._filesystem = s3fs.S3FileSystem(
+            anon=not config.s3_signed,
+            asynchronous=True,
+            skip_instance_cache=True,
+            endpoint_url=config.endpoint or None,
+            client_kwargs={"region_name": config.s3_region},
+            config_kwargs={
+                "connect_timeout": config.connect_timeout_s,
+                "read_timeout": config.read_timeout_s,
+                "max_pool_connections": config.max_concurrent,
+                "retries": {"total_max_attempts": 1, "mode": "standard"},
+                "response_checksum_validation": "when_required",
+                "s3": {"addressing_style": "path"},
+            },
+        )
+
+    async def fetch(self, uri: str, span: Span | None, usage: Usage) -> bytes:
+        import aiohttp
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        bucket, key = _bucket_and_key(uri)
+        asked = {"Range": _range_header(span)} if span else {}
+        try:
+            async with asyncio.timeout(self.config.request_timeout_s):
+                self._client = await self._filesystem.set_session()
+                answer = await self._client.get_object(Bucket=bucket, Key=key, **asked)
+                async with answer["Body"] as stream:
+                    body: bytes = await stream.read()
+        except ClientError as exc:
+            status = exc.response["ResponseMetadata"]["HTTPStatusCode"]
+            if span and status == 416:
+                return b""
+            raise _refusal(uri, status) from exc
+        except TimeoutError as exc:
+            raise _TransientError("no answer in time") from exc
+        except (BotoCoreError, aiohttp.ClientError) as exc:
+            stalled = "Timeout" in type(exc).__name__
+            raise _TransientError("no answer in time" if stalled else "the connection failed") from exc
+        usage.bytes_read += len(body)
+        return body if span is None or "ContentRange" in answer else body[slice(*span)]
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+
+class _Http(_Backend):
+    """HTTP(S) through aiohttp: obstore's HTTP store cannot ask for an address with a query, as MAST's downloads have."""
+
+    def __init__(self, config: StoreConfig) -> None:
+        import aiohttp
+
+        from raysearch import __version__
+
+        super().__init__(config)
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(self._count)
+        self._session = aiohttp.ClientSession(
+            auto_decompress=False,
+            connector=aiohttp.TCPConnector(limit=config.max_concurrent),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Accept-Encoding": "identity", "User-Agent": f"raysearch/{__version__}"},
+            timeout=aiohttp.ClientTimeout(
+                total=config.request_timeout_s, sock_connect=config.connect_timeout_s, sock_read=config.read_timeout_s
+            ),
+            trace_configs=[trace],
+            trust_env=True,
+        )
+
+    @staticmethod
+    async def _count(session: object, context: Any, sent: object) -> None:  # noqa: ARG004 (aiohttp's signature)
+        context.trace_request_ctx.append(sent)
+
+    async def fetch(self, uri: str, span: Span | None, usage: Usage) -> bytes:
+        import aiohttp
+        from yarl import URL
+
+        headers = {"Range": _range_header(span)} if span else {}
+        sent: list[object] = []
+        try:
+            async with self._session.get(URL(uri, encoded="%" in uri), headers=headers, trace_request_ctx=sent) as response:
+                if span and response.status == 416:
+                    return b""
+                if response.status not in {200, 206}:
+                    raise _refusal(uri, response.status)
+                return await self._body(response, span, usage)
+        except TimeoutError as exc:
+            raise _TransientError("no answer in time") from exc
+        except (aiohttp.InvalidURL, aiohttp.TooManyRedirects, aiohttp.ClientSSLError) as exc:
+            raise ReadError(f"{named(uri)}: {type(exc).__name__}: the address, its redirects or its certificate are wrong") from exc
+        except aiohttp.ClientError as exc:
+            raise _TransientError(f"the connection failed ({type(exc).__name__})") from exc
+        finally:  # redirects, and aiohttp's own second try on a connection found closed
+            usage.requests += max(0, len(sent) - 1)
+
+    @staticmethod
+    async def _body(response: aiohttp.ClientResponse, span: Span | None, usage: Usage) -> bytes:
+        """Return the span's bytes; where the server ignores ranges, stop as soon as they have come."""
+        ignored = span is not None and response.status == 200
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            usage.bytes_read += len(chunk)
+            body += chunk
+            if ignored and span and len(body) >= span[1]:
+                response.close()
+                break
+        return bytes(body[slice(*span)]) if ignored and span else bytes(body)
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+class _Local(_Backend):
+    """Files of this machine, read in threads."""
+
+    async def fetch(self, uri: str, span: Span | None, usage: Usage) -> bytes:
+        try:
+            body = await asyncio.to_thread(self._read, self._path(uri), span)
+        except (FileNotFoundError, NotADirectoryError) as exc:
+            raise ProductNotFound(f"{uri}: no such file") from exc
+        except PermissionError as exc:
+            raise ProductForbidden(f"{uri}: this user may not read the file") from exc
+        except ReadError:
+            raise
+        except OSError as exc:
+            raise ReadError(f"{uri}: {exc.strerror or exc}") from exc
+        usage.bytes_read += len(body)
+        return body
+
+    @staticmethod
+    def _path(uri: str) -> Path:
+        if not uri.startswith("file://"):
+            return Path(uri).expanduser()
+        parts = urlsplit(uri)
+        if parts.netloc not in {"", "localhost"}:
+            raise ReadError(f"{uri}: names the machine {parts.netloc!r}; a file of this one reads file:///path")
+        return Path(unquote(parts.path))
+
+    @staticmethod
+    def _read(path: Path, span: Span | None) -> bytes:
+        if not stat.S_ISREG(path.stat().st_mode):  # asked before opening, as opening a pipe may wait for ever
+            raise ReadError(f"{path}: {'a folder' if path.is_dir() else 'a device or pipe'}, not a file")
+        with path.open("rb") as file:
+            if span is None:
+                return file.read()
+            file.seek(span[0])
+            return file.read(span[1] - span[0])
+
+
+class _Memory(_Backend):
+    """Bytes held by the configuration: for tests and examples."""
+
+    async def fetch(self, uri: str, span: Span | None, usage: Usage) -> bytes:
+        if uri not in self.config.memory:
+            raise ProductNotFound(f"{uri}: not in memory")
+        body = self.config.memory[uri][slice(*span) if span else slice(None)]
+        usage.bytes_read += len(body)
+        return body
+
+
+_SCHEMES = {"s3": "s3", "http": "http", "https": "http", "file": "local", "memory": "memory"}
+_BACKENDS: dict[str, type[_Backend]] = {
+    "obstore": _Obstore,
+    "s3fs": _S3fs,
+    "http": _Http,
+    "local": _Local,
+    "memory": _Memory,
+}

@@ -1,0 +1,183 @@
+"""The wavelength of each plane of a cube, from its header: micrometres, in vacuum.
+
+Follows FITS WCS papers I and III (Greisen & Calabretta 2002, A&A 395, 1061; Greisen et al. 2006, A&A 446, 747): linear WAVE and
+AWAV axes, and the same by table (-TAB). What a header says decides, never which tables lie beside it: JWST cubes since 2026 carry
+a WCS-TABLE although their axis is linear.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raysearch.errors import FormatError
+from raysearch.read.fits import Hdu, Header
+
+COMMON_UNITS_UM = {"um": 1.0, "nm": 1e-3, "m": 1e6, "Angstrom": 1e-4}
+"""Spares the import of astropy.units for nearly every file."""
+WIDTHS = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
+"""Bytes of one element of a binary table, by TFORM code."""
+NUMBERS = {"I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumn:
+    """Where a -TAB axis says that its wavelengths lie."""
+
+    extension: str
+    column: str
+
+
+def table_column(header: Header) -> TableColumn | None:
+    """Return the table column that holds the wavelengths, or None for a linear axis."""
+    if not header.string("CTYPE3").upper().endswith("-TAB"):
+        return None
+    extension, column = header.string("PS3_0"), header.string("PS3_1")
+    if not extension or not column:
+        raise FormatError("CTYPE3 is WAVE-TAB, but PS3_0 and PS3_1 do not name its table and column")
+    if header.string("PS3_2"):
+        raise FormatError(f"the wavelength table has an index column (PS3_2 = {header.string('PS3_2')!r}), which is not supported")
+    return TableColumn(extension.upper(), column.upper())
+
+
+def wavelengths(header: Header, planes: int, table: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """Return the wavelength of each plane in the file's order, strictly increasing or strictly decreasing, shape (planes,).
+
+    Parameters
+    ----------
+    header
+        Of the science extension.
+    planes
+        Length of its third axis.
+    table
+        The column that `table_column` names, in the unit of CUNIT3.
+
+    Raises
+    ------
+    FormatError
+        The axis is no wavelength, has no unit, or is not monotonic.
+    """
+    kind = header.string("CTYPE3").upper()
+    _check_kind(kind)
+    factor = _factor(header.string("CUNIT3"))
+    axis = _linear(header, planes, step_needed=table is None)
+    if table is not None:
+        axis = _looked_up(axis, table)
+    axis = axis * factor
+    _check(axis)
+    return _in_vacuum(axis) if kind.startswith("AWAV") else axis
+
+
+def _check_kind(kind: str) -> None:
+    if kind in {"WAVE", "AWAV", "WAVE-TAB", "AWAV-TAB"}:
+        return
+    if not kind:
+        raise FormatError("the header has no CTYPE3: the third axis is not said to be a wavelength; add CTYPE3 = 'WAVE'")
+    raise FormatError(
+        f"CTYPE3 = {kind!r} is not a wavelength axis; those that can be searched are WAVE and AWAV, linear or -TAB: "
+        "convert the cube first (spectral_cube: cube.with_spectral_unit('um').write(...))"
+    )
+
+
+def _factor(unit: str) -> float:
+    """Return the micrometres of one `unit`."""
+    if not unit:
+        raise FormatError(
+            "the header has no CUNIT3: the unit of the wavelength axis is unknown; "
+            "add it, for example with astropy.io.fits.setval(file, 'CUNIT3', value='um', ext=...)"
+        )
+    return COMMON_UNITS_UM.get(unit) or _astropy_factor(unit)
+
+
+@lru_cache
+def _astropy_factor(unit: str) -> float:
+    from astropy import units
+
+    for spelling in (unit, unit.lower()):
+        try:
+            return float(units.Unit(spelling).to(units.um))
+        except (ValueError, units.UnitConversionError):
+            continue
+    raise FormatError(f"CUNIT3 = {unit!r} is no unit of length; it should be, for example, 'um', 'nm' or 'Angstrom'")
+
+
+def _linear(header: Header, planes: int, *, step_needed: bool) -> NDArray[np.float64]:
+    """Return the linear axis: for -TAB the place in the table, counted from 1."""
+    if "CD3_3" in header:
+        step = header.number("CD3_3", 0.0)
+    elif "CDELT3" in header or not step_needed:
+        step = header.number("CDELT3", 1.0) * header.number("PC3_3", 1.0)
+    else:
+        raise FormatError("the header has neither CDELT3 nor CD3_3: the step of the wavelength axis is unknown")
+    if step_needed and "CRVAL3" not in header:
+        raise FormatError("the header has no CRVAL3: the wavelength axis has no zero point")
+    start = 0.0 if step_needed else 1.0
+    reference = header.number("CRPIX3", start)
+    pixels = np.arange(1, planes + 1, dtype=np.float64)
+    return header.number("CRVAL3", start) + (pixels - reference) * step
+
+
+def _looked_up(places: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np.float64]:
+    if places.min() < 1 or places.max() > table.size:
+        raise FormatError(f"the wavelength table has {table.size} values, the axis asks for {places.min():g} to {places.max():g}")
+    return np.interp(places, np.arange(1, table.size + 1), table)
+
+
+def _check(axis: NDArray[np.float64]) -> None:
+    if not np.isfinite(axis).all():
+        raise FormatError(f"the wavelength axis has {np.count_nonzero(~np.isfinite(axis))} values that are no numbers")
+    if axis.min() <= 0:
+        raise FormatError(f"the wavelength axis reaches {axis.min():g} um: a wavelength is greater than 0")
+    steps = np.diff(axis)
+    if not ((steps > 0).all() or (steps < 0).all()):
+        plane = int(np.flatnonzero(steps * np.sign(np.median(steps)) <= 0)[0])
+        raise FormatError(f"the wavelength axis neither grows nor falls throughout: see planes {plane} and {plane + 1}")
+
+
+def _in_vacuum(air_um: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return vacuum wavelengths of wavelengths in standard air (15 °C, 101,325 Pa).
+
+    The refractive index is that of Morton (2000, ApJS 130, 403), as a function of the wavelength in air (N. Piskunov, VALD).
+    Equation 65 of FITS WCS paper III is for 0 °C and lies 4.6 km/s off the air that spectrographs are calibrated to.
+    """
+    inverse = 1.0 / air_um**2
+    index = 1.00008336624212083 + 0.02408926869968 / (130.1065924522 - inverse) + 0.0001599740894897 / (38.92568793293 - inverse)
+    return air_um * index
+
+
+def column_values(hdu: Hdu, data: bytes, name: str) -> NDArray[np.float64]:
+    """Return all numbers of a binary table's column, row after row, shape (n,).
+
+    Parameters
+    ----------
+    hdu
+        The table.
+    data
+        All its data.
+    name
+        TTYPE of the column, in any case.
+    """
+    if hdu.kind != "BINTABLE" or len(hdu.shape) != 2:
+        raise FormatError(f"{hdu}: the wavelength table is no binary table")
+    rows, row_bytes = hdu.shape
+    header, at = hdu.header, 0
+    for n in range(1, header.integer("TFIELDS", None) + 1):
+        form = re.fullmatch(r"(\d*)([A-Z])(.*)", header.string(f"TFORM{n}").upper())
+        if form is None or (form[2] not in WIDTHS and form[2] != "X"):
+            raise FormatError(f"{hdu.name}: TFORM{n} = {header.string(f'TFORM{n}')!r} is no form of a column")
+        count = int(form[1] or 1)
+        width = -(-count // 8) if form[2] == "X" else count * WIDTHS[form[2]]
+        if header.string(f"TTYPE{n}").upper() == name.upper():
+            break
+        at += width
+    else:
+        raise FormatError(f"{hdu.name} has no column {name}")
+    if form[2] not in NUMBERS or not count * rows or at + width > row_bytes:
+        raise FormatError(f"{hdu.name}: the column {name} ({rows} rows of {form[0]!r}) holds no wavelengths")
+    cells = np.frombuffer(data, np.uint8, rows * row_bytes).reshape(rows, row_bytes)[:, at : at + width]
+    values = np.ascontiguousarray(cells).view(NUMBERS[form[2]]).astype(np.float64).ravel()
+    return values * header.number(f"TSCAL{n}", 1.0) + header.number(f"TZERO{n}", 0.0)

@@ -1,0 +1,111 @@
+"""What the engine tells while it runs: frozen events, handed to every observer, and the totals they add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from raysearch.model import STATUSES, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """How far a search has come, and what it has cost."""
+
+    observations: int
+    """Rows of the work list."""
+    by_status: Mapping[Status, int] = field(default_factory=lambda: dict.fromkeys(STATUSES, 0))
+    """Observations by how they ended; all four names are always there."""
+    candidates: int = 0
+    bytes_read: int = 0
+    requests: int = 0
+    seconds: float = 0.0
+    """Wall time of the latest session; 0 where only the parts are known."""
+    resumed: int = 0
+    """Observations that an earlier session had done."""
+
+    @property
+    def done(self) -> int:
+        """Observations with an outcome."""
+        return sum(self.by_status.values())
+
+    @property
+    def left(self) -> int:
+        """Observations without one."""
+        return self.observations - self.done
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """The run folder is open; nothing of this session is done yet."""
+
+    totals: Totals
+    """What earlier sessions did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """The engine is busy with something other than observations."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShardDone:
+    """A shard was committed: its rows are safe."""
+
+    shard: int
+    by_status: Mapping[Status, int]
+    candidates: int
+    bytes_read: int
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    """Every observation has its outcome."""
+
+    totals: Totals
+
+
+Event = RunStarted | Phase | ShardDone | RunFinished
+Observer = Callable[[Event], None]
+
+
+def shard_done(shard: int, outcomes: pa.Table) -> ShardDone:
+    """Return the event for a shard's outcome rows."""
+    return ShardDone(
+        shard=shard,
+        by_status=count_statuses(outcomes),
+        candidates=column_sum(outcomes, "candidates"),
+        bytes_read=column_sum(outcomes, "bytes_read"),
+        requests=column_sum(outcomes, "requests"),
+    )
+
+
+def added(totals: Totals, event: ShardDone) -> Totals:
+    """Return the totals with one more shard."""
+    return Totals(
+        observations=totals.observations,
+        by_status={status: totals.by_status[status] + event.by_status[status] for status in STATUSES},
+        candidates=totals.candidates + event.candidates,
+        bytes_read=totals.bytes_read + event.bytes_read,
+        requests=totals.requests + event.requests,
+        seconds=totals.seconds,
+        resumed=totals.resumed,
+    )
+
+
+def count_statuses(outcomes: pa.Table) -> dict[Status, int]:
+    """Return how many outcome rows have each status."""
+    found = {row["values"]: row["counts"] for row in outcomes["status"].value_counts().to_pylist()}
+    return {status: found.get(status, 0) for status in STATUSES}
+
+
+def column_sum(table: pa.Table, name: str) -> int:
+    """Return the sum of an integer column, 0 where there are no rows."""
+    import pyarrow.compute as pc
+
+    return int(pc.sum(table[name]).as_py() or 0)

@@ -1,0 +1,170 @@
+"""What is done with one observation, whichever engine runs it: read it, detect in it, and say how it ended.
+
+Here is the worker boundary: whatever a Reader or a Detector raises becomes that one observation's outcome, and costs no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from raysearch.engine.records import candidate_schema, candidate_table, checked, outcome_table
+from raysearch.errors import NothingToSearch, RaysearchError
+from raysearch.model import Detector, Observation, Outcome, Pixels, Reader, Status, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What every observation of a search goes through. Picklable as far as its Reader and Detector are."""
+
+    reader: Reader
+    detector: Detector
+    config_hash: str
+    """Written into every candidate record."""
+    lines: bool
+    """Whether the candidates have the columns of a line search."""
+    concurrency: int = 32
+    """Reads in flight at the same time, for each loader, at most."""
+    held_bytes: int = 256 * 2**20
+    """About how many bytes of Pixels a loader holds, in flight or waiting for a detector: large ones are read fewer at a time."""
+    time_limit_s: float = 600.0
+    """An observation that takes longer to read has failed: the last resort against a reader that waits for ever."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of the candidate table."""
+        return candidate_schema(self.detector.columns, self.lines)
+
+
+@dataclass(slots=True)
+class Verdict:
+    """How a guarded step ended, where it did not end well."""
+
+    status: Status | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """One observation after reading."""
+
+    index: int
+    """Its row."""
+    pixels: Pixels | None
+    """None where there is nothing to detect in; then `verdict` says why."""
+    verdict: Verdict = field(default_factory=Verdict)
+    usage: Usage = field(default_factory=Usage)
+    seconds: float = 0.0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        return self.pixels.nbytes if self.pixels else 0
+
+
+@contextmanager
+def guarded(place: str, verdict: Verdict) -> Iterator[None]:
+    """Turn what is raised inside into a verdict; `place` names whose code it is."""
+    try:
+        yield
+    except NothingToSearch as exc:
+        verdict.status, verdict.reason = "skipped", str(exc)
+    except RaysearchError as exc:
+        verdict.status, verdict.reason = "failed", str(exc) or type(exc).__name__
+    except Exception as exc:  # noqa: BLE001 - the worker boundary: other people's code must not end the run
+        verdict.status, verdict.reason = "failed", f"internal error in {place}: {_described(exc)}"
+
+
+def _described(exc: Exception) -> str:
+    """Return the error's kind, message, and the line of source that raised it."""
+    frame = traceback.extract_tb(exc.__traceback__)[-1]
+    return f"{type(exc).__name__}: {exc} ({Path(frame.filename).name}, line {frame.lineno})"
+
+
+async def fetch(job: Job, index: int, observation: Observation) -> Fetched:
+    """Return the observation's pixels, or why there are none; raises nothing but cancellation."""
+    if observation.skip:
+        return Fetched(index, None, Verdict("skipped", observation.skip))
+    usage, verdict, pixels = Usage(), Verdict(), None
+    began = time.perf_counter()
+    with guarded(f"{type(job.reader).__name__}.read", verdict):
+        try:
+            async with asyncio.timeout(job.time_limit_s) as limit:
+                pixels = _frozen(await job.reader.read(observation, usage))
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            verdict.status, verdict.reason = "failed", f"reading took longer than {job.time_limit_s:g} s"
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            verdict.status, verdict.reason = "failed", "the read cancelled itself"
+    return Fetched(index, pixels, verdict, usage, time.perf_counter() - began)
+
+
+def _frozen(pixels: Pixels) -> Pixels:
+    """Make the arrays read-only: through Ray they are, and a detector that writes to them must not differ inline."""
+    for window in pixels.windows:
+        for array in (window.wavelength_um, *window.planes.values()):
+            array.flags.writeable = False
+    return pixels
+
+
+def detect(job: Job, observation: Observation, fetched: Fetched) -> tuple[Outcome, list[tuple[Any, ...]]]:
+    """Return how the observation ended, and its candidate rows in the order of `job.schema`."""
+    rows: list[tuple[Any, ...]] = []
+    verdict, uri = fetched.verdict, observation.uri
+    began = time.perf_counter()
+    if fetched.pixels is not None:
+        verdict, uri = Verdict(), fetched.pixels.uri
+        with guarded(f"{type(job.detector).__name__}.detect", verdict):
+            rows = checked(job.detector.detect(fetched.pixels), job.detector.columns, job.lines)
+    outcome = Outcome(
+        obs_id=observation.obs_id,
+        status=verdict.status or ("detected" if rows else "nothing"),
+        reason=verdict.reason,
+        uri=uri,
+        candidates=len(rows),
+        bytes_read=fetched.usage.bytes_read,
+        requests=fetched.usage.requests,
+        seconds=fetched.seconds + time.perf_counter() - began,
+    )
+    return outcome, [(observation.obs_id, row[0], uri, job.config_hash, *row[1:]) for row in rows]
+
+
+class Shard:
+    """A shard in the making: takes observations in any order, gives its two tables in the order of the work list."""
+
+    def __init__(self, job: Job, observations: Sequence[Observation]) -> None:
+        self._job = job
+        self._observations = observations
+        self._ended: dict[int, tuple[Outcome, list[tuple[Any, ...]]]] = {}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every observation has ended."""
+        return len(self._ended) == len(self._observations)
+
+    def take(self, row: int, fetched: Fetched) -> None:
+        """Detect in one observation; `row` counts from the shard's first."""
+        self._ended[row] = detect(self._job, self._observations[row], fetched)
+
+    def tables(self) -> tuple[pa.Table, pa.Table]:
+        """Return the candidates and the outcomes of a complete shard."""
+        ended = [self._ended[index] for index in range(len(self._observations))]
+        rows = [row for _, found in ended for row in found]
+        return candidate_table(rows, self._job.schema), outcome_table([outcome for outcome, _ in ended])
+
+
+def failed(observation: Observation, reason: str) -> Outcome:
+    """Return the outcome of an observation of which nothing came back."""
+    return Outcome(observation.obs_id, "failed", reason, observation.uri)

@@ -1,0 +1,315 @@
+"""The run folder: who was asked, what came of it, and which shards are done.
+
+::
+
+    search.toml                      the effective search
+    run.json                         versions, config hash, what the archives were asked, times, totals
+    observations.arrow               the work list
+    candidates/part-000007.arrow     shard 7's candidate records; written before
+    outcomes/part-000007.arrow       shard 7's outcomes: the shard is done when this file stands
+
+Every file comes into being whole: written beside its place, synced, then moved there. A run that is killed at any moment leaves
+a folder that can be read, and continued.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, Any, Self
+
+import pyarrow as pa
+
+from raysearch.engine.events import Totals, column_sum, count_statuses
+from raysearch.engine.files import TORN, read_arrow, write_arrow, write_json, write_whole
+from raysearch.errors import RunFolderError, TableError
+from raysearch.model import OUTCOME_SCHEMA, WORK_SCHEMA
+
+SEARCH, RUN, WORK, LOCK = "search.toml", "run.json", "observations.arrow", ".lock"
+CANDIDATES, OUTCOMES = "candidates", "outcomes"
+FORMAT = 1
+"""Version of this layout, in run.json."""
+
+_PART = re.compile(r"part-(\d{6,})\.arrow")
+_PACKAGES = ("raysearch", "ray", "numpy", "pyarrow", "astropy", "scipy")
+
+
+class Ledger:
+    """A run folder open for writing, by one run at a time. Use it in a `with`, so that the folder is free again afterwards."""
+
+    def __init__(self, folder: Path, lock: IO[str], run: dict[str, Any], schema: pa.Schema) -> None:
+        self._folder = folder
+        self._lock = lock
+        self._run = run
+        self._schema = schema
+        self.resumed = status(folder)
+        """What earlier sessions had done when this one began."""
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        *,
+        search_toml: str,
+        config_hash: str,
+        work: pa.Table,
+        shard_size: int,
+        candidate_schema: pa.Schema,
+        about: Mapping[str, Any],
+    ) -> Self:
+        """Return the ledger of a new run folder, or of one that the same search has begun; then its own shard size holds.
+
+        Parameters
+        ----------
+        work
+            The work list: `WORK_SCHEMA`, sorted by a unique obs_id; further columns are kept in `observations.arrow`.
+        about
+            What else run.json shall tell, such as the queries as sent; JSON values.
+
+        Raises
+        ------
+        RunFolderError
+            The folder belongs to another search or work list, is in use, or is no run folder and not empty.
+        TableError
+            The work list is not sorted by a unique obs_id.
+        """
+        _check_work(work)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = _locked(folder)
+        except OSError as exc:
+            raise RunFolderError(f"{folder} cannot be written: {exc.strerror or exc}; choose another --out") from exc
+        try:
+            _sweep(folder)
+            if (folder / RUN).exists():
+                run = read_run(folder)
+                _check_same(folder, run, config_hash, work, candidate_schema)
+            else:
+                run = _header(config_hash, shard_size, len(work), candidate_schema, about)
+                _create(folder, search_toml, work, run)
+            return cls(folder, lock, run, candidate_schema)
+        except BaseException:
+            lock.close()
+            raise
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self._folder
+
+    @property
+    def shard_size(self) -> int:
+        """Observations in a shard; the last one may have fewer."""
+        return int(self._run["shard_size"])
+
+    def done(self) -> set[int]:
+        """Return the shards whose outcomes stand."""
+        return set(_parts(self._folder, OUTCOMES))
+
+    def commit(self, shard: int, candidates: pa.Table, outcomes: pa.Table) -> None:
+        """Write a shard's two parts, the candidates first: once the outcomes stand, both do."""
+        name = f"part-{shard:06d}.arrow"
+        write_arrow(self._folder / CANDIDATES / name, candidates.cast(self._schema))
+        write_arrow(self._folder / OUTCOMES / name, outcomes.cast(OUTCOME_SCHEMA))
+
+    def close(self, totals: Totals | None = None) -> None:
+        """Give the folder free; with totals, the run is over and run.json says so."""
+        if totals is not None and not self._lock.closed:
+            self._run["finished"] = _now()
+            self._run["totals"] = _totals_json(totals)
+            write_json(self._folder / RUN, self._run)
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_outcomes(folder: Path) -> pa.Table:
+    """Return one row per observation done so far, in the order of the work list; of any run folder, also one in use."""
+    tables = [read_arrow(path) for path in _parts(folder, OUTCOMES).values()]
+    return pa.concat_tables([OUTCOME_SCHEMA.empty_table(), *tables])
+
+
+def read_candidates(folder: Path) -> pa.Table:
+    """Return the candidate records of every shard done so far, in the order of the work list."""
+    done = _parts(folder, OUTCOMES)
+    tables = [read_arrow(path) for shard, path in _parts(folder, CANDIDATES).items() if shard in done]
+    return pa.concat_tables([_schema(read_run(folder)).empty_table(), *tables])
+
+
+def read_work(folder: Path) -> pa.Table:
+    """Return the work list, with the archive's own columns."""
+    return read_arrow(folder / WORK)
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Return run.json.
+
+    Raises
+    ------
+    RunFolderError
+        There is none, or it cannot be read.
+    """
+    path = folder / RUN
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise RunFolderError(f"{folder} is no run folder: it has no {RUN}") from exc
+    except (OSError, ValueError) as exc:
+        raise RunFolderError(f"{path} cannot be read: {exc}") from exc
+    if not isinstance(run, dict) or run.get("format") != FORMAT:
+        raise RunFolderError(f"{path} is not of format {FORMAT}: it was written by another version of raysearch")
+    return run
+
+
+def status(folder: Path) -> Totals:
+    """Return how far a run has come, counted from its parts: right for finished, running and dead ones alike."""
+    observations = int(read_run(folder)["observations"])
+    outcomes = read_outcomes(folder)
+    return Totals(
+        observations=observations,
+        by_status=count_statuses(outcomes),
+        candidates=column_sum(outcomes, "candidates"),
+        bytes_read=column_sum(outcomes, "bytes_read"),
+        requests=column_sum(outcomes, "requests"),
+        resumed=len(outcomes),
+    )
+
+
+def _check_work(work: pa.Table) -> None:
+    import pyarrow.compute as pc
+
+    missing = [name for name in WORK_SCHEMA.names if name not in work.column_names]
+    if missing:
+        raise TableError(f"the work list lacks the column {', '.join(missing)}")
+    names = work["obs_id"].combine_chunks()
+    rising = pc.less(names[:-1], names[1:])
+    if len(names) > 1 and not pc.all(rising).as_py():
+        first = names[pc.index(rising, value=False).as_py() + 1].as_py()
+        raise TableError(f"the work list is not sorted by a unique obs_id: see {first!r}")
+
+
+def _check_same(folder: Path, run: Mapping[str, Any], config_hash: str, work: pa.Table, schema: pa.Schema) -> None:
+    """Raise RunFolderError unless the folder was begun by this search, for this work list."""
+    cure = "choose another --out, or remove this folder to begin anew"
+    if run["config_hash"] != config_hash:
+        raise RunFolderError(f"{folder} holds another search: its config hash is {run['config_hash']}, not {config_hash}; {cure}")
+    rows = _rows_that_differ(read_work(folder), work)
+    if rows:
+        raise RunFolderError(f"{folder} holds the same search over another work list: {rows} rows differ; {cure}")
+    if not _schema(run).equals(schema):
+        raise RunFolderError(f"{folder} holds candidates with other columns: the detector has changed; {cure}")
+
+
+def _rows_that_differ(old: pa.Table, new: pa.Table) -> int:
+    """Return how many observations stand in one list only, or differ in a column of `WORK_SCHEMA`."""
+    old, new = old.select(WORK_SCHEMA.names), new.select(WORK_SCHEMA.names)
+    if len(old) == len(new) and all(_equal(old[name], new[name]) for name in WORK_SCHEMA.names):
+        return 0
+    before, after = ({row["obs_id"]: repr(row) for row in table.to_pylist()} for table in (old, new))
+    return sum(before.get(name) != after.get(name) for name in before.keys() | after.keys())
+
+
+def _equal(old: pa.ChunkedArray, new: pa.ChunkedArray) -> bool:
+    """Return whether two columns are equal, NaN to NaN."""
+    import pyarrow.compute as pc
+
+    if pa.types.is_floating(old.type):
+        old, new = (pc.if_else(pc.is_nan(column), None, column) for column in (old, new))
+    return bool(old.equals(new))
+
+
+def _header(config_hash: str, shard_size: int, observations: int, schema: pa.Schema, about: Mapping[str, Any]) -> dict[str, Any]:
+    if shard_size < 1:
+        raise ValueError(f"a shard of {shard_size} observations")
+    return {
+        "format": FORMAT,
+        "config_hash": config_hash,
+        "observations": observations,
+        "shard_size": shard_size,
+        "candidate_columns": {field.name: str(field.type) for field in schema},
+        "versions": dict(_versions()),
+        "started": _now(),
+        "finished": None,
+        "totals": None,
+        **about,
+    }
+
+
+def _schema(run: Mapping[str, Any]) -> pa.Schema:
+    """Return the schema of the candidates, as run.json tells it."""
+    columns = run["candidate_columns"].items()
+    return pa.schema([pa.field(name, pa.type_for_alias(kind), nullable=False) for name, kind in columns])
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            yield name, version(name)
+
+
+def _create(folder: Path, search_toml: str, work: pa.Table, run: Mapping[str, Any]) -> None:
+    """Write a new folder, run.json last: without it there is no run folder yet."""
+    ours = {SEARCH, WORK, LOCK, CANDIDATES, OUTCOMES}
+    strange = sorted(path.name for path in folder.iterdir() if path.name not in ours)
+    if strange or _parts(folder, OUTCOMES):
+        found = ", ".join(strange[:3]) or "outcomes"
+        raise RunFolderError(f"{folder} is not empty and no run folder: it has {found} and no {RUN}; choose another --out")
+    for name in (CANDIDATES, OUTCOMES):
+        (folder / name).mkdir(exist_ok=True)
+    write_whole(folder / SEARCH, lambda file: file.write(search_toml.encode()))
+    write_arrow(folder / WORK, work)
+    write_json(folder / RUN, run)
+
+
+def _locked(folder: Path) -> IO[str]:
+    """Return the open lock file; the lock goes with the process, however it ends."""
+    lock = (folder / LOCK).open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        lock.close()
+        if isinstance(exc, BlockingIOError):
+            raise RunFolderError(f"another run is at work in {folder}: wait for it to end, or choose another --out") from exc
+        raise
+    return lock
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed run left half written."""
+    for place in (folder, folder / CANDIDATES, folder / OUTCOMES):
+        for torn in place.glob("*" + TORN):
+            torn.unlink()
+
+
+def _parts(folder: Path, kind: str) -> dict[int, Path]:
+    """Return the parts that stand, by shard, in order."""
+    place = folder / kind
+    paths = place.iterdir() if place.is_dir() else ()
+    found = {int(match[1]): path for path in paths if (match := _PART.fullmatch(path.name))}
+    return dict(sorted(found.items()))
+
+
+def _totals_json(totals: Totals) -> dict[str, Any]:
+    return {
+        "observations": totals.observations,
+        **{str(name): count for name, count in totals.by_status.items()},
+        "candidates": totals.candidates,
+        "bytes_read": totals.bytes_read,
+        "requests": totals.requests,
+        "seconds": round(totals.seconds, 3),
+        "resumed": totals.resumed,
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,33 @@
+"""Where and how large the engine runs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+SHARD_SIZE = 64
+"""Observations in a shard of a large work list: measured, see scripts/benchmarks/engine.py."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """Where and how large the engine runs; nothing here changes a result."""
+
+    engine: str = "ray"
+    """`ray`, or `inline`: in this process, without Ray."""
+    address: str = "local"
+    """`local` starts a Ray of its own on this machine; `auto` or `host:port` joins a cluster."""
+    detectors: int = 0
+    """Detectors in all, one CPU each; 0 for one on every CPU. On a cluster shared with others, as many as are free."""
+    loaders: int = 1
+    """Loaders on each node."""
+    object_store_bytes: int = 512 * 2**20
+    """Shared memory for pixels between loader and detector, for `local`; it is reserved, and used as far as needed."""
+    dashboard: bool = False
+    """Start Ray's dashboard, for `local`: 3 s and 1 GB more."""
+
+
+def shard_size_for(observations: int, options: EngineOptions) -> int:
+    """Return how many observations make a shard: `SHARD_SIZE`, or fewer where some workers would otherwise have none."""
+    workers = options.detectors or os.cpu_count() or 1
+    return max(1, min(SHARD_SIZE, observations // (4 * workers)))

@@ -1,0 +1,90 @@
+"""The progress line: an observer that says how far a run is."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from raysearch.engine.events import Event, Phase, RunFinished, RunStarted, ShardDone, Totals, added
+from raysearch.model import STATUSES
+
+_REDRAW_S = 0.1
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+class ProgressLine:
+    """Writes progress to a stream: one line that is rewritten on a terminal, elsewhere a plain line every `every_s` seconds.
+
+    Parameters
+    ----------
+    clock
+        Gives seconds that only grow.
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic, every_s: float = 10.0) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._terminal = stream.isatty()
+        self._pause_s = _REDRAW_S if self._terminal else every_s
+        self._began = self._told = clock()
+        self._totals = Totals(0)
+        self._first = 0
+        self._width = 0
+
+    def __call__(self, event: Event) -> None:
+        """Take an event, and write if it is time."""
+        match event:
+            case RunStarted(totals):
+                self._began = self._told = self._clock()
+                self._totals, self._first = totals, totals.done
+                if totals.done:
+                    self._say(f"{totals.done:,} of {totals.observations:,} observations were done before", lasting=True)
+            case Phase(text):
+                self._say(text, lasting=not self._terminal)
+            case ShardDone():
+                self._totals = added(self._totals, event)
+                if self._clock() - self._told >= self._pause_s:
+                    self._say(self._line())
+            case RunFinished(totals):
+                self._totals = totals
+                self._say(self._line(), lasting=True)
+
+    def _line(self) -> str:
+        totals = self._totals
+        elapsed = self._clock() - self._began
+        rate = (totals.done - self._first) / elapsed if elapsed > 0 else 0.0
+        parts = [f"{totals.done:,} of {totals.observations:,} observations"]
+        parts += [f"{totals.by_status[status]:,} {status}" for status in STATUSES if totals.by_status[status]]
+        parts += [f"{readable_bytes(totals.bytes_read)} read", f"{rate:,.1f}/s"]
+        if totals.left and rate:
+            parts.append(f"{readable_seconds(totals.left / rate)} left")
+        return ", ".join(parts)
+
+    def _say(self, text: str, lasting: bool = False) -> None:
+        self._told = self._clock()
+        if self._terminal:
+            text = text[: shutil.get_terminal_size().columns - 1]  # a line that wraps could not be rewritten
+            self._stream.write("\r" + text.ljust(self._width) + ("\n" if lasting else ""))
+            self._width = 0 if lasting else len(text)
+        else:
+            self._stream.write(text + "\n")
+        self._stream.flush()
+
+
+def readable_bytes(count: float) -> str:
+    """Return a number of bytes in decimal units, three figures."""
+    for unit in _UNITS[:-1]:
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} {_UNITS[-1]}"
+
+
+def readable_seconds(seconds: float) -> str:
+    """Return a time span as a person would say it: 42 s, 12 min, 3 h 05 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

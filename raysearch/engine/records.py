@@ -1,0 +1,129 @@
+"""The two tables of a shard: their schemas, the check of a detector's records, and the rows themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from raysearch.errors import DetectorError
+from raysearch.model import OUTCOME_SCHEMA, Candidate, Outcome
+
+ARROW_TYPES: Mapping[str, pa.DataType] = {
+    "f4": pa.float32(),
+    "f8": pa.float64(),
+    "i4": pa.int32(),
+    "i8": pa.int64(),
+    "bool": pa.bool_(),
+    "str": pa.string(),
+}
+"""What a detector may declare in its `columns`."""
+
+COMMON = ("obs_id", "target", "uri", "config_hash")
+OF_LINES = ("line", "rest_um", "wavelength_um")
+
+
+def candidate_schema(columns: Mapping[str, str], lines: bool) -> pa.Schema:
+    """Return the schema of the candidate table: the common columns, those of a line search, then the detector's own in its order.
+
+    Raises
+    ------
+    DetectorError
+        A dtype is unknown, or a name is one of the common ones.
+    """
+    fields = [pa.field(name, pa.string(), nullable=False) for name in COMMON]
+    if lines:
+        types = (pa.string(), pa.float64(), pa.float64())
+        fields += [pa.field(name, kind, nullable=False) for name, kind in zip(OF_LINES, types, strict=True)]
+    for name, dtype in columns.items():
+        if name in COMMON + OF_LINES:
+            raise DetectorError(f"the detector's column {name!r} has a name that raysearch gives itself: choose another")
+        if dtype not in ARROW_TYPES:
+            raise DetectorError(f"the detector's column {name!r} has dtype {dtype!r}: choose from {', '.join(ARROW_TYPES)}")
+        fields.append(pa.field(name, ARROW_TYPES[dtype], nullable=False))
+    return pa.schema(fields)
+
+
+def _real(value: object) -> float | None:
+    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
+
+
+def _integer(bits: int) -> Callable[[object], int | None]:
+    limit = 2 ** (bits - 1)
+
+    def convert(value: object) -> int | None:
+        if not isinstance(value, Integral) or isinstance(value, bool) or not -limit <= int(value) < limit:
+            return None
+        return int(value)
+
+    return convert
+
+
+def _boolean(value: object) -> bool | None:
+    return bool(value) if isinstance(value, bool | np.bool_) else None
+
+
+def _text(value: object) -> str | None:
+    return str(value) if isinstance(value, str) else None
+
+
+_CONVERT: Mapping[str, Callable[[object], Any]] = {
+    "f4": _real,
+    "f8": _real,
+    "i4": _integer(32),
+    "i8": _integer(64),
+    "bool": _boolean,
+    "str": _text,
+}
+"""A value as plain Python, or None where it is of another kind; nothing is rounded, parsed or cut to fit."""
+
+
+def checked(records: Sequence[Candidate], columns: Mapping[str, str], lines: bool) -> list[tuple[Any, ...]]:
+    """Return each record's values (target, then the line's, then the detector's own) as plain Python.
+
+    Raises
+    ------
+    DetectorError
+        Something is no record, or one lacks a column, has one too many, or a value of another kind than declared.
+    """
+    if not isinstance(records, list | tuple):
+        raise DetectorError(f"detect() returned {type(records).__name__}: it must return a list of Candidate")
+    return [_checked_record(number, record, columns, lines) for number, record in enumerate(records)]
+
+
+def _checked_record(number: int, record: Candidate, columns: Mapping[str, str], lines: bool) -> tuple[Any, ...]:
+    if not isinstance(record, Candidate):
+        raise DetectorError(f"record {number} is {type(record).__name__}: it must be a Candidate")
+    if record.values.keys() != columns.keys():
+        wrong = [f"{name!r} is missing" for name in columns if name not in record.values]
+        wrong += [f"{name!r} is not declared" for name in record.values if name not in columns]
+        raise DetectorError(f"record {number}: column {', '.join(wrong)}; values must have exactly the detector's `columns`")
+    wanted = [("target", "str", record.target)]
+    if lines:
+        wanted += [(name, dtype, getattr(record, name)) for name, dtype in zip(OF_LINES, ("str", "f8", "f8"), strict=True)]
+    wanted += [(name, dtype, record.values[name]) for name, dtype in columns.items()]
+    return tuple(_value(number, name, dtype, value) for name, dtype, value in wanted)
+
+
+def _value(number: int, name: str, dtype: str, value: object) -> Any:
+    converted = _CONVERT[dtype](value)
+    if converted is None:
+        shown = repr(value)[:80]
+        raise DetectorError(f"record {number}: column {name!r} holds {shown} ({type(value).__name__}), which is no {dtype!r}")
+    return converted
+
+
+def candidate_table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    """Return the candidate table of rows in the schema's order."""
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
+    return pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+
+
+def outcome_table(outcomes: Sequence[Outcome]) -> pa.Table:
+    """Return the outcome table, in the order given."""
+    columns = list(zip(*map(astuple, outcomes), strict=True)) if outcomes else [()] * len(OUTCOME_SCHEMA)
+    return pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns, OUTCOME_SCHEMA, strict=True)], schema=OUTCOME_SCHEMA)

@@ -1,0 +1,124 @@
+"""The front of the engine: one work list through one job, into one run folder, by either engine."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from types import FrameType
+
+import pyarrow as pa
+
+from raysearch.engine.events import Event, Observer, Phase, RunFinished, RunStarted, Totals, added, shard_done
+from raysearch.engine.inline import run_inline
+from raysearch.engine.job import Job
+from raysearch.engine.ledger import Ledger
+from raysearch.engine.options import EngineOptions
+from raysearch.errors import ConfigError
+
+
+def run(job: Job, work: pa.Table, ledger: Ledger, options: EngineOptions, observers: Sequence[Observer] = ()) -> Totals:
+    """Run what is left of the work list, close the ledger, and return its totals.
+
+    Ctrl-C stops handing out shards, lets those in hand finish, and then raises KeyboardInterrupt; a second one stops at once.
+    Either way the folder can be continued.
+
+    Raises
+    ------
+    ConfigError
+        Ray cannot be started, or the Reader or Detector cannot be sent to its workers.
+    RunFolderError
+        The run folder can no longer be written.
+    """
+    engine = {"ray": _on_ray, "inline": _inline}.get(options.engine)
+    if engine is None:
+        raise ConfigError(f"there is no engine {options.engine!r}: choose ray or inline")
+    with ledger:
+        session = _Session(ledger, observers)
+        session.tell(RunStarted(session.totals))
+        if session.totals.left:
+            with _interruptible(session):
+                engine(job, work, session, options)
+        if session.totals.left:  # a Ctrl-C that came before the end
+            raise KeyboardInterrupt
+        totals = session.finished()
+        ledger.close(totals)
+    session.tell(RunFinished(totals))
+    return totals
+
+
+class _Session:
+    """One run of one ledger: what is done, and who is told."""
+
+    def __init__(self, ledger: Ledger, observers: Sequence[Observer]) -> None:
+        self.ledger = ledger
+        self.totals = ledger.resumed
+        self.stopped = threading.Event()
+        self._observers = observers
+        self._began = time.monotonic()
+
+    def tell(self, event: Event) -> None:
+        for observer in self._observers:
+            observer(event)
+
+    def commit(self, shard: int, candidates: pa.Table, outcomes: pa.Table) -> None:
+        self.ledger.commit(shard, candidates, outcomes)
+        done = shard_done(shard, outcomes)
+        self.totals = added(self.totals, done)
+        self.tell(done)
+
+    def left(self, shards: Iterable[tuple[int, pa.Table]]) -> Iterator[tuple[int, pa.Table]]:
+        """Yield the shards not done yet, until asked to stop."""
+        done = self.ledger.done()
+        for number, rows in shards:
+            if self.stopped.is_set():
+                return
+            if number not in done:
+                yield number, rows
+
+    def finished(self) -> Totals:
+        return replace(self.totals, seconds=time.monotonic() - self._began)
+
+
+def _inline(job: Job, work: pa.Table, session: _Session, options: EngineOptions) -> None:  # noqa: ARG001 - as _on_ray
+    size = session.ledger.shard_size
+    slices = ((number, work.slice(number * size, size)) for number in range(-(-len(work) // size)))
+    run_inline(job, session.left(slices), session.commit)
+
+
+def _on_ray(job: Job, work: pa.Table, session: _Session, options: EngineOptions) -> None:
+    from raysearch.engine import cluster
+
+    session.tell(Phase("starting Ray" if options.address == "local" else f"joining Ray at {options.address}"))
+    with cluster.ray_running(options):
+        from raysearch.engine.backlog import Backlog
+        from raysearch.engine.driver import Driver, dataset_shards
+
+        session.tell(Phase("starting loaders and detectors"))
+        with cluster.actors(job, options) as nodes:
+            shards = session.left(dataset_shards(work, session.ledger.shard_size))
+            cluster.wait(nodes)
+            Driver(nodes, Backlog(shards, job.schema), session.commit).run()
+
+
+@contextmanager
+def _interruptible(session: _Session) -> Iterator[None]:
+    """Make the first Ctrl-C inside ask the session to stop; a second one is as ever. Does nothing outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = signal.getsignal(signal.SIGINT)
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signal calls it
+        signal.signal(signal.SIGINT, usual)
+        session.stopped.set()
+        session.tell(Phase("stopping: finishing what is in hand; Ctrl-C again stops at once"))
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)

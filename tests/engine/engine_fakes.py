@@ -1,0 +1,192 @@
+"""A reader and a detector that do what an observation's `s_region` tells them to, and helpers around them."""
+
+import asyncio
+import os
+import signal
+import time
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from raysearch.engine import EngineOptions, Job, Ledger, Observer, Totals, candidate_schema, read_candidates, read_outcomes, run
+from raysearch.errors import NothingToSearch, ProductNotFound
+from raysearch.model import Candidate, Line, Observation, Pixels, Target, Usage, Window, observations_to_arrow
+
+LINE = Line("[Fe II] 5.340", 5.340)
+
+
+class Alive:
+    """Counts the arrays alive in this process."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    def __getstate__(self) -> dict[str, int]:
+        return {"now": 0, "most": 0}
+
+    def watch(self, array: np.ndarray) -> None:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        weakref.finalize(array, self._gone)
+
+    def _gone(self) -> None:
+        self.now -= 1
+
+
+@dataclass(frozen=True)
+class FakeReader:
+    seconds: float = 0.0
+    alive: Alive = field(default_factory=Alive)
+
+    async def read(self, observation: Observation, usage: Usage) -> Pixels:
+        word, _, argument = observation.s_region.partition(" ")
+        number = int(observation.obs_id[-6:])
+        usage.requests += 2
+        usage.bytes_read += 100 + number
+        # Later rows are often read before earlier ones.
+        await asyncio.sleep(self.seconds * (1 + number % 3) / 2)
+        match word:
+            case "missing":
+                raise ProductNotFound(f"{observation.uri} is not there (404)")
+            case "empty":
+                raise NothingToSearch("no line within the cube")
+            case "break":
+                raise TypeError("the reader is broken")
+            case "cancel":
+                raise asyncio.CancelledError
+            case "hang":
+                await asyncio.sleep(3600)
+            case "kill-reader":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "kill-reader-once":
+                die_once(argument)
+        sci = np.full((3, 4, 5), number, "f4")
+        self.alive.watch(sci)
+        window = Window(LINE, 0.0, "t", 1, 0, 3, np.array([5.33, 5.34, 5.35]), {"SCI": sci})
+        return Pixels(observation.obs_id, observation.uri, (window,), observation.s_region)
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class FakeDetector:
+    seconds: float = 0.0
+    window: int | None = 1
+    columns: dict[str, str] = field(default_factory=lambda: {"snr": "f4", "n": "i8", "note": "str", "good": "bool"})
+
+    def detect(self, pixels: Pixels) -> list[Candidate]:
+        if self.seconds:
+            time.sleep(self.seconds)
+        word, _, argument = pixels.header.partition(" ")
+        (window,) = pixels.windows
+        values: dict[str, Any] = {
+            "snr": float(window.sci.mean()) / 3,
+            "n": int(window.sci.size),
+            "note": pixels.obs_id,
+            "good": True,
+        }
+        match word:
+            case "nothing":
+                return []
+            case "raise":
+                raise ValueError("the detector is broken")
+            case "missing-column":
+                del values["n"]
+            case "extra-column":
+                values["flux"] = 1.0
+            case "wrong-type":
+                values["n"] = 1.5
+            case "no-list":
+                return None  # type: ignore[return-value]
+            case "write":
+                window.sci[0] = 1
+            case "kill-detector":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "kill-detector-once":
+                die_once(argument)
+        record = Candidate("t", values, LINE.name, LINE.rest_um, 5.34)
+        return [record, record] if word == "two" else [record]
+
+
+def die_once(marker: str) -> None:
+    """End this process, unless the marker file says that it was done before."""
+    path = Path(marker)
+    if not path.exists():
+        path.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def work_list(words: Sequence[str]) -> pa.Table:
+    """Return a work list whose rows tell the fakes what to do."""
+    target = Target("t", 10.0, 20.0)
+    return observations_to_arrow(
+        [
+            Observation(
+                f"obs-{i:06d}",
+                (f"s3://bucket/{i}.fits",),
+                (target,),
+                s_region=word,
+                skip=word[5:] if word.startswith("skip ") else "",
+            )
+            for i, word in enumerate(words)
+        ]
+    )
+
+
+EVERY_ENDING = [
+    "detected",
+    "two",
+    "nothing",
+    "skip no line within its range",
+    "missing",
+    "empty",
+    "break",
+    "cancel",
+    "raise",
+    "missing-column",
+    "extra-column",
+    "wrong-type",
+    "no-list",
+    "write",
+]
+
+
+def job_of(reader: FakeReader | None = None, detector: FakeDetector | None = None, **options: Any) -> Job:
+    return Job(reader or FakeReader(), detector or FakeDetector(), config_hash="cafe0123", lines=True, **options)
+
+
+def ledger_of(folder: Path, job: Job, work: pa.Table, shard_size: int = 5) -> Ledger:
+    return Ledger.open(
+        folder,
+        search_toml='name = "test"\n',
+        config_hash=job.config_hash,
+        work=work,
+        shard_size=shard_size,
+        candidate_schema=candidate_schema(job.detector.columns, job.lines),
+        about={"queries": [{"service": "none", "rows": len(work)}]},
+    )
+
+
+def run_in(
+    folder: Path, job: Job, work: pa.Table, engine: str = "inline", observers: Sequence[Observer] = (), shard_size: int = 5
+) -> Totals:
+    with ledger_of(folder, job, work, shard_size) as ledger:
+        return run(job, work, ledger, EngineOptions(engine=engine, detectors=2), observers)
+
+
+def tables_of(folder: Path) -> tuple[pa.Table, pa.Table]:
+    """Return what must not depend on the engine: the candidates, and the outcomes but for the measured time."""
+    return read_candidates(folder), read_outcomes(folder).drop_columns(["seconds"])
+
+
+def statuses(folder: Path) -> list[str]:
+    return [str(status) for status in read_outcomes(folder)["status"].to_pylist()]
+
+
+def reasons(folder: Path) -> list[str]:
+    return [str(reason) for reason in read_outcomes(folder)["reason"].to_pylist()]

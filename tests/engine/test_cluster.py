@@ -1,0 +1,51 @@
+"""What is sent to Ray's workers."""
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from engine_fakes import FakeReader
+
+from raysearch.engine import EngineOptions, Job
+from raysearch.engine.cluster import pickled, ray_running
+from raysearch.errors import ConfigError
+
+MODULE = """
+from .helper import LIMIT
+class Detector:
+    window = None
+    columns = {}
+    def detect(self, pixels):
+        return [LIMIT]
+"""
+
+
+def test_code_of_the_users_own_travels_with_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "their_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "helper.py").write_text("LIMIT = 3")
+    (package / "mine.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    from their_package.mine import Detector  # type: ignore[import-not-found]
+
+    sent = pickled(Job(FakeReader(), Detector(), "h", lines=False))
+    elsewhere = "import sys, pickle; print(pickle.loads(sys.stdin.buffer.read()).detector.detect(None))"
+    ended = subprocess.run([sys.executable, "-c", elsewhere], input=sent, capture_output=True, check=True)
+    assert ended.stdout == b"[3]\n"
+
+
+def test_installed_code_is_sent_by_name() -> None:
+    from raysearch.engine.progress import ProgressLine
+
+    job = Job(FakeReader(), ProgressLine, "h", lines=False)  # type: ignore[arg-type]
+    assert b"raysearch.engine.progress" in pickled(job)
+    assert pickle.loads(pickled(job)).detector is ProgressLine
+
+
+def test_a_cluster_that_is_not_there_is_named_with_its_cure() -> None:
+    options = EngineOptions(address="127.0.0.1:1")
+    with pytest.raises(ConfigError, match=r"127\.0\.0\.1:1.*ray start --head"), ray_running(options):
+        pass

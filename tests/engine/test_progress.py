@@ -1,0 +1,97 @@
+"""The progress line, with a clock of our own."""
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raysearch.engine import Phase, ProgressLine, RunFinished, RunStarted, ShardDone, Totals
+from raysearch.engine.progress import readable_bytes, readable_seconds
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def shard(number: int) -> ShardDone:
+    return ShardDone(number, {"detected": 1, "nothing": 8, "skipped": 0, "failed": 1}, 3, 5_000_000, 40)
+
+
+def totals(done: int) -> Totals:
+    return Totals(1000, {"detected": done, "nothing": 0, "skipped": 0, "failed": 0})
+
+
+def test_a_plain_line_every_ten_seconds_and_a_last_one() -> None:
+    clock, out = Clock(), io.StringIO()
+    line = ProgressLine(out, clock)
+    line(RunStarted(Totals(100)))
+    for number in range(10):
+        clock.now += 4
+        line(shard(number))
+    line(RunFinished(Totals(100, {"detected": 10, "nothing": 80, "skipped": 0, "failed": 10}, 30, 50_000_000)))
+    assert out.getvalue().splitlines() == [
+        "30 of 100 observations, 3 detected, 24 nothing, 3 failed, 15 MB read, 2.5/s, 28 s left",
+        "60 of 100 observations, 6 detected, 48 nothing, 6 failed, 30 MB read, 2.5/s, 16 s left",
+        "90 of 100 observations, 9 detected, 72 nothing, 9 failed, 45 MB read, 2.5/s, 4 s left",
+        "100 of 100 observations, 10 detected, 80 nothing, 10 failed, 50 MB read, 2.5/s",
+    ]
+
+
+def test_what_was_done_before_is_told_and_not_counted_in_the_rate() -> None:
+    clock, out = Clock(), io.StringIO()
+    line = ProgressLine(out, clock)
+    line(RunStarted(totals(500)))
+    clock.now += 10
+    line(shard(0))
+    first, second = out.getvalue().splitlines()
+    assert first == "500 of 1,000 observations were done before"
+    assert second.startswith("510 of 1,000")
+    assert second.endswith("1.0/s, 8 min left")
+
+
+def test_a_line_never_wraps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    out = Terminal()
+    ProgressLine(out, Clock())(Phase("a" * 50))
+    assert out.getvalue() == "\r" + "a" * 19
+
+
+def test_a_terminal_has_one_line_that_is_rewritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "132")
+    clock, out = Clock(), Terminal()
+    line = ProgressLine(out, clock)
+    line(RunStarted(Totals(20)))
+    line(Phase("a line that is longer than the one that follows it, so that its end would show if it were not wiped"))
+    clock.now += 1
+    line(shard(0))
+    line(RunFinished(Totals(20)))
+    assert out.getvalue().count("\n") == 1
+    _, *written = out.getvalue().split("\r")
+    assert len(written[1]) == len(written[0])  # the longer line before is wiped
+    assert written[1].startswith("10 of 20 observations")
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (1_234_567, "1.23 MB"), (999_600, "1 MB"), (5e16, "50 PB")]
+)
+def test_bytes_are_readable(count: float, text: str) -> None:
+    assert readable_bytes(count) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (5000, "83 min"), (11_100, "3 h 05 min")])
+def test_times_are_readable(seconds: float, text: str) -> None:
+    assert readable_seconds(seconds) == text
+
+
+@given(st.integers(0, 10**18))
+def test_bytes_are_always_short(count: int) -> None:
+    assert len(readable_bytes(count)) <= 8

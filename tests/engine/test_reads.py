@@ -1,0 +1,105 @@
+"""Many reads in bounded memory."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from engine_fakes import FakeReader, job_of, work_list
+
+from raysearch.engine import reads as reads_module
+from raysearch.engine.job import Fetched
+from raysearch.engine.reads import Reads
+from raysearch.model import Observation, observations_from_arrow
+
+ROWS = list(enumerate(observations_from_arrow(work_list(["detected"] * 40))))
+
+
+def test_every_row_comes_once() -> None:
+    async def collect() -> list[int]:
+        return [fetched.index async for batch in Reads(job_of(FakeReader(0.002))).stream(ROWS) for fetched in batch]
+
+    found = asyncio.run(collect())
+    assert sorted(found) == list(range(40))
+    assert found != sorted(found)  # the fake's later rows overtake
+
+
+def test_a_consumer_that_stops_gives_its_permits_back() -> None:
+    async def stop_twice() -> int:
+        reads = Reads(job_of(FakeReader(0.001), concurrency=3))
+        for _ in range(2):
+            async with contextlib.aclosing(reads.stream(ROWS)) as batches:
+                async for _ in batches:
+                    break
+        return sum([len(batch) async for batch in reads.stream(ROWS)])
+
+    assert asyncio.run(asyncio.wait_for(stop_twice(), 30)) == 40
+
+
+def test_no_more_is_read_than_is_taken() -> None:
+    async def look() -> tuple[int, int]:
+        reader = FakeReader()
+        stream = Reads(job_of(reader, concurrency=5)).stream(ROWS)
+        batch = await anext(stream)
+        await asyncio.sleep(0.05)
+        most = reader.alive.most
+        del batch
+        await stream.aclose()
+        return most, reader.alive.now
+
+    most, _ = asyncio.run(look())
+    assert most == 5
+
+
+@pytest.mark.parametrize(("held_bytes", "most"), [(1, 4), (6 * 240, 6), (2**20, 8)])
+def test_large_pixels_are_read_fewer_at_a_time(held_bytes: int, most: int) -> None:
+    async def look() -> int:
+        reader = FakeReader(0.002)
+        async with contextlib.aclosing(Reads(job_of(reader, concurrency=8, held_bytes=held_bytes)).stream(ROWS)) as batches:
+            async for batch in batches:
+                batch.clear()
+        return reader.alive.most
+
+    assert asyncio.run(look()) <= most
+
+
+def test_one_that_is_larger_than_all_that_may_be_held_is_read_alone() -> None:
+    async def look() -> int:
+        reader = FakeReader(0.001)
+        job = job_of(reader, concurrency=8, held_bytes=1)
+        rows = 0
+        async for batch in Reads(job).stream(ROWS):
+            rows += len(batch)
+            batch.clear()
+            if rows == 10:
+                reader.alive.most = reader.alive.now
+        assert rows == 40
+        return reader.alive.most
+
+    assert asyncio.run(look()) == 1
+
+
+def test_batches_are_bounded_in_bytes_and_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    nbytes = 3 * 4 * 5 * np.dtype("f4").itemsize
+    monkeypatch.setattr(reads_module, "BATCH_ROWS", 4)
+
+    async def sizes() -> list[int]:
+        return [len(batch) async for batch in Reads(job_of()).stream(ROWS)]
+
+    assert max(asyncio.run(sizes())) == 4
+    monkeypatch.setattr(reads_module, "BATCH_BYTES", 2 * nbytes)
+    assert max(asyncio.run(sizes())) == 2
+
+
+def test_a_work_list_that_breaks_is_no_quiet_end() -> None:
+    def rows() -> Iterator[tuple[int, Observation]]:
+        yield ROWS[0]
+        raise OSError("the table is torn")
+
+    async def read() -> list[list[Fetched]]:
+        return [batch async for batch in Reads(job_of()).stream(rows())]
+
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(read())
+    assert caught.group_contains(OSError, match="torn")

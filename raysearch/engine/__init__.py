@@ -1,6 +1,6 @@
 """The engine: runs a Reader and a Detector over a work list, into a run folder. Importing it does not import Ray."""
 
-from raysearch.engine.events import Event, Observer, Phase, RunFinished, RunStarted, ShardDone, Totals
+from raysearch.engine.events import Event, Observer, Phase, RunFinished, RunStarted, ShardDone, Tick, Totals
 from raysearch.engine.job import Job
 from raysearch.engine.ledger import Ledger, read_candidates, read_outcomes, read_run, read_work, status
 from raysearch.engine.options import EngineOptions, shard_size_for
@@ -19,6 +19,7 @@ __all__ = [
     "RunFinished",
     "RunStarted",
     "ShardDone",
+    "Tick",
     "Totals",
     "candidate_schema",
     "read_candidates",

@@ -29,8 +29,10 @@ _ENVIRONMENT = {
 
 
 @contextmanager
-def ray_running(options: EngineOptions) -> Iterator[None]:
+def ray_running(options: EngineOptions) -> Iterator[str]:
     """Have Ray running inside: one that runs already in this process stays, one that was started or joined is left again.
+
+    Yields the dashboard's address, empty where there is none.
 
     Raises
     ------
@@ -43,11 +45,11 @@ def ray_running(options: EngineOptions) -> Iterator[None]:
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     if ray.is_initialized():
-        yield
+        yield ""
         return
     try:
         _knock(options.address)
-        ray.init(options.address, logging_level=logging.ERROR, log_to_driver=False, **_local(options))
+        context = ray.init(options.address, logging_level=logging.ERROR, log_to_driver=False, **_local(options))
     except (OSError, ValueError, RuntimeError, TimeoutError) as exc:
         cure = (
             'start one with `ray start --head`, or set run.address = "local"'
@@ -56,7 +58,7 @@ def ray_running(options: EngineOptions) -> Iterator[None]:
         )
         raise ConfigError(f"Ray cannot be had at address {options.address!r}: {exc}; {cure}") from exc
     try:
-        yield
+        yield f"http://{context.dashboard_url}" if context.dashboard_url else ""
     finally:
         ray.shutdown()
 

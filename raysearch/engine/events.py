@@ -50,6 +50,13 @@ class Phase:
     """The engine is busy with something other than observations."""
 
     text: str
+    lasting: bool = False
+    """Whether it is worth keeping on the screen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A second has gone by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,7 @@ class RunFinished:
     totals: Totals
 
 
-Event = RunStarted | Phase | ShardDone | RunFinished
+Event = RunStarted | Phase | Tick | ShardDone | RunFinished
 Observer = Callable[[Event], None]
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from raysearch.engine.events import Event, Phase, RunFinished, RunStarted, ShardDone, Totals, added
+from raysearch.engine.events import Event, Phase, RunFinished, RunStarted, ShardDone, Tick, Totals, added
 from raysearch.model import STATUSES
 
 _REDRAW_S = 0.1
@@ -41,15 +41,24 @@ class ProgressLine:
                 self._totals, self._first = totals, totals.done
                 if totals.done:
                     self._say(f"{totals.done:,} of {totals.observations:,} observations were done before", lasting=True)
-            case Phase(text):
-                self._say(text, lasting=not self._terminal)
+            case Phase(text, lasting):
+                if self._totals.done == self._first:
+                    self._began = self._clock()  # the rate is that of observations, not of Ray's start
+                self._say(text, lasting=lasting or not self._terminal)
+            case Tick():
+                self._perhaps()
             case ShardDone():
                 self._totals = added(self._totals, event)
-                if self._clock() - self._told >= self._pause_s:
-                    self._say(self._line())
+                self._perhaps()
             case RunFinished(totals):
                 self._totals = totals
                 self._say(self._line(), lasting=True)
+
+    def _perhaps(self) -> None:
+        """Write where the run is, if it is time; on a terminal, what it waits for stands there until the first shard is done."""
+        waiting = self._terminal and self._totals.done == self._first
+        if not waiting and self._clock() - self._told >= self._pause_s:
+            self._say(self._line())
 
     def _line(self) -> str:
         totals = self._totals

@@ -12,7 +12,7 @@ from types import FrameType
 
 import pyarrow as pa
 
-from raysearch.engine.events import Event, Observer, Phase, RunFinished, RunStarted, Totals, added, shard_done
+from raysearch.engine.events import Event, Observer, Phase, RunFinished, RunStarted, Tick, Totals, added, shard_done
 from raysearch.engine.inline import run_inline
 from raysearch.engine.job import Job
 from raysearch.engine.ledger import Ledger
@@ -58,11 +58,31 @@ class _Session:
         self.totals = ledger.resumed
         self.stopped = threading.Event()
         self._observers = observers
+        # Also told from the ticking thread; and from a signal handler, which may interrupt a telling of the same thread.
+        self._telling = threading.RLock()
         self._began = time.monotonic()
 
     def tell(self, event: Event) -> None:
-        for observer in self._observers:
-            observer(event)
+        with self._telling:
+            for observer in self._observers:
+                observer(event)
+
+    @contextmanager
+    def ticking(self) -> Iterator[None]:
+        """Tell the observers every second that time goes by, however long a shard takes."""
+        ended = threading.Event()
+
+        def tick() -> None:
+            while not ended.wait(1.0):
+                self.tell(Tick())
+
+        ticker = threading.Thread(target=tick, name="raysearch-ticker", daemon=True)
+        ticker.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            ticker.join()
 
     def commit(self, shard: int, candidates: pa.Table, outcomes: pa.Table) -> None:
         self.ledger.commit(shard, candidates, outcomes)
@@ -93,10 +113,12 @@ def _on_ray(job: Job, work: pa.Table, session: _Session, options: EngineOptions)
     from raysearch.engine import cluster
 
     session.tell(Phase("starting Ray" if options.address == "local" else f"joining Ray at {options.address}"))
-    with cluster.ray_running(options):
+    with cluster.ray_running(options) as dashboard:
         from raysearch.engine.backlog import Backlog
         from raysearch.engine.driver import Driver, dataset_shards
 
+        if dashboard:
+            session.tell(Phase(f"Ray's dashboard: {dashboard}", lasting=True))
         session.tell(Phase("starting loaders and detectors"))
         with cluster.actors(job, options) as nodes:
             shards = session.left(dataset_shards(work, session.ledger.shard_size))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysearch.engine import Phase, ProgressLine, RunFinished, RunStarted, ShardDone, Totals
+from raysearch.engine import Phase, ProgressLine, RunFinished, RunStarted, ShardDone, Tick, Totals
 from raysearch.engine.progress import readable_bytes, readable_seconds
 
 
@@ -44,6 +44,27 @@ def test_a_plain_line_every_ten_seconds_and_a_last_one() -> None:
         "90 of 100 observations, 9 detected, 72 nothing, 9 failed, 45 MB read, 2.5/s, 4 s left",
         "100 of 100 observations, 10 detected, 80 nothing, 10 failed, 50 MB read, 2.5/s",
     ]
+
+
+def test_a_plain_line_every_ten_seconds_also_while_one_shard_takes_long() -> None:
+    clock, out = Clock(), io.StringIO()
+    line = ProgressLine(out, clock)
+    line(RunStarted(Totals(100)))
+    for _ in range(25):
+        clock.now += 1
+        line(Tick())
+    assert out.getvalue().splitlines() == ["0 of 100 observations, 0 B read, 0.0/s"] * 2
+
+
+def test_the_rate_counts_from_when_the_engine_stands() -> None:
+    clock, out = Clock(), io.StringIO()
+    line = ProgressLine(out, clock)
+    line(RunStarted(Totals(100)))
+    clock.now += 90
+    line(Phase("starting loaders"))
+    clock.now += 10
+    line(shard(0))
+    assert out.getvalue().splitlines()[-1].endswith("1.0/s, 2 min left")
 
 
 def test_what_was_done_before_is_told_and_not_counted_in_the_rate() -> None:

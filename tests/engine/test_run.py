@@ -22,7 +22,7 @@ from engine_fakes import (
     work_list,
 )
 
-from raysearch.engine import EngineOptions, Event, RunFinished, RunStarted, ShardDone, read_outcomes, read_run, run, status
+from raysearch.engine import EngineOptions, Event, RunFinished, RunStarted, ShardDone, Tick, read_outcomes, read_run, run, status
 from raysearch.errors import ConfigError
 from raysearch.model import STATUSES
 
@@ -219,3 +219,9 @@ def test_a_killed_driver_is_continued_to_the_same_tables(tmp_path: Path, name: s
     run_in(tmp_path / "whole", job_of(), work)
     assert totals.resumed == done
     assert tables_of(tmp_path / "killed") == tables_of(tmp_path / "whole")
+
+
+def test_time_is_told_while_a_shard_takes_long(tmp_path: Path) -> None:
+    heard: list[Event] = []
+    run_in(tmp_path, job_of(FakeReader(4.0)), work_list(["detected"]), "inline", [heard.append])
+    assert any(isinstance(event, Tick) for event in heard[:-1])

@@ -40,7 +40,7 @@ def run(job: Job, work: pa.Table, ledger: Ledger, options: EngineOptions, observ
         session = _Session(ledger, observers)
         session.tell(RunStarted(session.totals))
         if session.totals.left:
-            with _interruptible(session):
+            with _interruptible(session), session.ticking():
                 engine(job, work, session, options)
         if session.totals.left:  # a Ctrl-C that came before the end
             raise KeyboardInterrupt

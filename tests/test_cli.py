@@ -2,13 +2,15 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 from astropy.table import Table
 from pyarrow import feather
 
 from raysearch import cli
-from raysearch.testing import LocalArchive, demo_holdings
+from raysearch.search import Result
+from raysearch.testing import Faults, LocalArchive, demo_holdings
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +103,7 @@ def test_what_cannot_run_ends_with_2_and_one_sentence(arguments, said, capsys, t
     assert "Traceback" not in error
 
 
-def test_the_demo_in_a_process_of_its_own(tmp_path):
+def test_no_warning_on_the_way_to_the_config(tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "raysearch.cli", "config", "jets"],
         capture_output=True,
@@ -127,3 +129,40 @@ def test_demo(tmp_path):
     assert "ledger:" in done.stdout
     assert (tmp_path / "demo-run" / "run.json").exists()
     assert "Traceback" not in done.stderr
+
+
+def sorted_tables(folder):
+    """Return the records and the outcomes of a run, but for the time each took."""
+    result = Result(folder)
+    outcomes = result.arrow("outcomes").drop_columns("seconds").sort_by("obs_id")
+    return result.arrow("candidates").sort_by([("obs_id", "ascending"), ("rest_um", "ascending")]), outcomes
+
+
+@pytest.mark.slow
+def test_a_run_killed_with_9_goes_on_to_the_same_tables(tmp_path):
+    with LocalArchive(demo_holdings()) as archive:
+        archive.set_faults(Faults(delay=(0.05, 0.1)))
+        settings = [word for name, url in archive.services.items() for word in ("--set", f"services.{name}={url}")]
+        command = [sys.executable, "-m", "raysearch.cli", "run", "jets", "--set", "run.concurrency=2", *settings, "--out"]
+        subprocess.run([*command, tmp_path / "whole"], capture_output=True, timeout=120, check=False)
+        killed = subprocess.Popen([*command, tmp_path / "killed"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        parts = tmp_path / "killed" / "outcomes"
+        while not (parts.is_dir() and any(parts.glob("part-*.arrow"))):
+            assert killed.poll() is None
+            time.sleep(0.02)
+        killed.kill()
+        killed.wait()
+        done = Result(tmp_path / "killed").totals.done
+        again = subprocess.run([*command, tmp_path / "killed"], capture_output=True, text=True, timeout=120, check=False)
+    whole = Result(tmp_path / "whole").totals
+    assert 0 < done < whole.observations
+    assert f"{done} of {whole.observations} observations were done before" in again.stderr
+    assert again.returncode == 1
+    assert sorted_tables(tmp_path / "killed") == sorted_tables(tmp_path / "whole")
+    assert (tmp_path / "killed" / "targets.arrow").read_bytes() == (tmp_path / "whole" / "targets.arrow").read_bytes()
+
+
+@pytest.mark.slow
+def test_ray_and_inline_give_the_same_tables(settings, folder, tmp_path):
+    assert cli.main(["run", "jets", "--out", str(tmp_path / "ray"), *settings, "--set", "run.engine=ray"]) == 1
+    assert sorted_tables(tmp_path / "ray") == sorted_tables(folder)

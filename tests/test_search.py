@@ -11,7 +11,7 @@ import pytest
 from raysearch import RunFolderError, Search
 from raysearch.model import STATUSES
 from raysearch.search import Result, by_target
-from raysearch.testing import CubeSpec, Faults, Jet, LocalArchive, demo_holdings, make_cube
+from raysearch.testing import DAMAGES, CubeSpec, Faults, Jet, LocalArchive, damage, demo_holdings, make_cube
 from raysearch.worklist import WorkList
 
 HOLDINGS = demo_holdings()
@@ -236,3 +236,60 @@ def test_every_other_real_cube_ends_as_a_result_or_a_reason(real_data, tmp_path)
     assert "JPEG" in rows["sample_data_malformed"]["reason"]
     assert "CTYPE3" in rows["l1448_13co"]["reason"]
     assert rows["sample_data_NGC7023"]["status"] in ("detected", "nothing", "skipped")
+
+
+ENDINGS = {
+    "truncated": "truncated",
+    "jpeg": "JPEG",
+    "html": "web page",
+    "gzip": "gunzip",
+    "empty": "empty",
+    "no-sci": "neither an extension SCI",
+    "naxis2": "axes",
+    "naxis4": "",  # its fourth axis has length 1
+    "no-cunit": "CUNIT3",
+    "no-wave": "CTYPE3",
+    "float64": "",
+    "bscale": "",
+}
+
+
+def test_every_damage_ends_as_a_result_or_a_reason(tmp_path):
+    assert set(ENDINGS) == set(DAMAGES)
+    sound = make_cube(CubeSpec(planes=120, wave_start_um=17.7, wave_step_um=0.0025, jets=(Jet(17.936),)))
+    for kind in DAMAGES:
+        (tmp_path / f"{kind}.fits").write_bytes(damage(sound, kind))
+    document = {"observations": {"table": str(tmp_path)}, "lines": {"list": "feii-jwst"}, "run": {"engine": "inline"}}
+    result = Search.from_dict(document).run(tmp_path / "run")
+    for row in result.arrow("outcomes").to_pylist():
+        said = ENDINGS[row["obs_id"]]
+        assert row["status"] == ("failed" if said else "detected"), row
+        assert said in row["reason"]
+        assert "internal error" not in row["reason"]
+        assert not said or f"{row['obs_id']}.fits" in row["reason"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"), [("403", "403"), ("404", "404"), ("503", "503"), ("stall", "no answer in time"), ("truncate", "")]
+)
+def test_a_store_that_refuses_one_product_costs_that_one(jets, archive, run, tmp_path, fault, said):
+    uri = next(row["uri"] for row in run.arrow("candidates").to_pylist() if row["uri"].startswith("s3://"))
+    key = uri.removeprefix("s3://stpubdata/")
+    download = f"mast:JWST/product/{key.rpartition('/')[2]}"
+    settings = {f"services.{name}": url for name, url in archive.services.items()}
+    impatient = Search.load("jets", settings | {"run.engine": "inline", "services.timeout": "0.3 s"})
+    archive.set_faults(Faults(keys={key: fault, download: fault}))
+    result = impatient.run(tmp_path / "run", limit=12)
+    rows = {row["uri"]: row for row in result.arrow("outcomes").to_pylist()}
+    assert rows[uri]["status"] == ("skipped" if fault == "404" else "failed")
+    assert said in rows[uri]["reason"]
+    reference = {row["obs_id"]: row["status"] for row in run.arrow("outcomes").to_pylist()}
+    assert all(row["status"] == reference[row["obs_id"]] for row in rows.values() if row["uri"] != uri)
+
+
+def test_a_refused_product_is_read_from_the_next_place(jets, archive, run, tmp_path):
+    uri = next(row["uri"] for row in run.arrow("candidates").to_pylist() if row["uri"].startswith("s3://"))
+    archive.set_faults(Faults(keys={uri.removeprefix("s3://stpubdata/"): "403"}))
+    rows = jets.run(tmp_path / "run", limit=12).arrow("outcomes").to_pylist()
+    [row] = [row for row in rows if row["uri"].endswith(uri.rpartition("/")[2]) and row["status"] == "detected"]
+    assert "/Download/file?uri=mast:JWST/product/" in row["uri"]

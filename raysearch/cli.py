@@ -1,17 +1,18 @@
 """The command line: `raysearch run | plan | status | export | config | demo`.
 
-Exit status: 0 done; 1 done, but some observations failed; 2 the search could not run.
+Exit status: 0 done; 1 done, but some observations failed; 2 the search could not run; 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import ConfigError, RaysearchError
+from .errors import RaysearchError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     config = _command(commands, "config", _config, "the effective search, every default written out, and its hash")
     _search_options(config, limit=False)
     demo = _command(commands, "demo", _demo, "run the jets search against an archive on this machine; needs no network")
-    demo.add_argument("--out", type=Path, metavar="DIR", default=Path("demo-run"), help="the run folder (default: demo-run)")
+    demo.add_argument("--out", type=Path, metavar="DIR", help="the run folder (default: demo-run, or the next that is free)")
     demo.add_argument("--dashboard", action="store_true", help="start Ray's dashboard too")
     return parser
 
@@ -93,16 +94,17 @@ def _load(options: argparse.Namespace) -> Search:
 
 
 def _run(options: argparse.Namespace) -> int:
-    return _search(_load(options), options.out, options.limit, dashboard=options.dashboard)
+    result = _search(_load(options), options.out, options.limit, dashboard=options.dashboard)
+    return 1 if result.totals.by_status["failed"] else 0
 
 
-def _search(search: Search, out: Path, limit: int | None, *, dashboard: bool) -> int:
+def _search(search: Search, out: Path, limit: int | None, *, dashboard: bool) -> Result:
     from .engine import ProgressLine
 
     _say_work(search)
     result = search.run(out, limit=limit, dashboard=dashboard, observers=[ProgressLine(sys.stderr)])
     _say_result(result)
-    return 1 if result.totals.by_status["failed"] else 0
+    return result
 
 
 def _say_work(search: Search) -> None:
@@ -222,12 +224,25 @@ def _demo(options: argparse.Namespace) -> int:
     from .search import Search
     from .testing import LocalArchive, demo_holdings
 
-    if options.out.exists() and any(options.out.iterdir()) and not (options.out / "run.json").is_file():
-        raise ConfigError(f"{options.out} is a folder with something else in it; name another with --out")
-    print("an archive on this machine stands in for SIMBAD, MAST and S3; its sky is made up, the clients and the search are real")
-    with LocalArchive(demo_holdings()) as archive:
+    holdings = demo_holdings()
+    print("an archive on this machine stands in for SIMBAD, MAST and S3: its sky is made up, the clients and the search are real")
+    with LocalArchive(holdings) as archive:
         settings = {f"services.{name}": url for name, url in archive.services.items()}
-        return _search(Search.load("jets", settings), options.out, None, dashboard=options.dashboard)
+        result = _search(Search.load("jets", settings), options.out or _fresh_folder(), None, dashboard=options.dashboard)
+    ended = {row["obs_id"]: row["status"] for row in result.arrow("outcomes").to_pylist()}
+    expected = {obs_id: status for obs_id, status in holdings.expected.items() if status != "unmatched"}
+    print(
+        "every observation ended as the made-up sky says; it holds damaged files on purpose"
+        if ended == expected
+        else "NOT as expected"
+    )
+    return 0 if ended == expected else 1
+
+
+def _fresh_folder() -> Path:
+    """Return a folder for the demo that is not there yet: another archive, another run."""
+    names = itertools.chain(["demo-run"], (f"demo-run-{number}" for number in itertools.count(2)))
+    return next(path for path in map(Path, names) if not path.exists())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Observations from MAST."""
 
 import contextlib
+import json
 import time
 import warnings
 from collections import Counter
@@ -81,12 +82,13 @@ class Mast:
             filters = portal.build_filter_set(_COLUMNS_OF, _FILTERED, **self.criteria)
             answer = portal.service_request(_FILTERED, {"columns": "COUNT_BIG(*)", "filters": filters})
             there_are = int(answer[0][0])
-            rows = portal.service_request(_FILTERED, {"columns": "*", "filters": filters})
+            asked = {"columns": "*", "filters": filters}
+            rows = portal.service_request(_FILTERED, asked)
         if len(rows) < there_are:
             raise ArchiveError(f"MAST gave {len(rows):,} of {there_are:,} rows, {there_are - len(rows):,} are missing; try again")
         table = _obscore(rows)
-        text = ", ".join(f"{name}={value!r}" for name, value in self.criteria.items())
-        return table, [Query(_SERVICE, self.url, f"{_FILTERED}: {text}", len(rows), time.monotonic() - started)]
+        text = json.dumps({"service": _FILTERED, "params": asked})
+        return table, [Query(_SERVICE, self.url, text, len(rows), time.monotonic() - started)]
 
     def locate(self, table: pa.Table) -> tuple[list[tuple[str, ...]], list[Query]]:
         """Return for each row where its product can be had (the cloud first, then MAST itself; empty: nowhere), and what was asked.

@@ -117,10 +117,9 @@ def _say_work(search: Search) -> None:
     if len(work.notes) > SHOWN_ROWS:
         print(f"  and {len(work.notes) - SHOWN_ROWS} notes more; run.json has them all")
     funnel = work.funnel
-    print(
-        f"  {funnel['targets']:,} targets, {funnel['archive_rows']:,} observations asked about, {funnel['matched']:,} matched",
-        flush=True,
-    )
+    asked = f"{funnel['targets']:,} targets, {funnel['archive_rows']:,} observations asked about, {funnel['matched']:,} matched"
+    untold = f", {funnel['no_footprint']:,} without a footprint that can be read" if funnel["no_footprint"] else ""
+    print(f"  {asked}{untold}", flush=True)
 
 
 def _say_result(result: Result) -> None:

@@ -416,6 +416,7 @@ def load(search: str | Path, overrides: Mapping[str, Any] | None = None) -> Sear
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{search}: not TOML: {error}") from None
+    document.setdefault("name", path.stem)
     return from_dict(_override(document, overrides or {}, folder), folder=folder, source=str(search))
 
 

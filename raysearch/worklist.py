@@ -37,7 +37,7 @@ class WorkList:
     notes: tuple[str, ...] = ()
     """What was odd in the input, one sentence each: damaged rows, footprints that cannot be parsed."""
     funnel: dict[str, int] = field(default_factory=dict)
-    """`targets`, `archive_rows`, `matched`."""
+    """`targets`, `archive_rows`, `matched`, and `no_footprint`: rows kept and skipped, because a match cannot be told."""
 
     def about(self) -> dict[str, Any]:
         """Return what run.json keeps of it."""
@@ -85,7 +85,7 @@ def build(config: SearchConfig) -> WorkList:
     work = observations_to_arrow(observations)
     for name in own:
         work = work.append_column(kept.schema.field(name), kept[name])
-    funnel = {"targets": len(targets), "archive_rows": table.num_rows, "matched": len(rows)}
+    funnel = {"targets": len(targets), "archive_rows": table.num_rows, "matched": len(matched), "no_footprint": len(broken)}
     return WorkList(work, tuple(targets), (*queries, *asked, *located), tuple(notes), funnel)
 
 

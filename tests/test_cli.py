@@ -9,7 +9,7 @@ from pyarrow import feather
 
 from raysearch import cli
 from raysearch.search import Result
-from raysearch.testing import Faults, LocalArchive, demo_holdings
+from raysearch.testing import CubeSpec, Faults, Jet, LocalArchive, demo_holdings, make_cube
 
 
 @pytest.fixture(scope="module")
@@ -161,3 +161,42 @@ def test_a_run_killed_with_9_goes_on_to_the_same_tables(tmp_path):
 def test_ray_and_inline_give_the_same_tables(settings, folder, tmp_path):
     assert cli.main(["run", "jets", "--out", str(tmp_path / "ray"), *settings, "--set", "run.engine=ray"]) == 1
     assert sorted_tables(tmp_path / "ray") == sorted_tables(folder)
+
+
+OWN = """
+import numpy as np
+
+from raysearch import Candidate
+
+
+class Brightest:
+    window = 3
+    columns = {"peak": "f4"}
+
+    def __init__(self, floor=0.0):
+        self.floor = floor
+
+    def detect(self, pixels):
+        peaks = [(window, float(np.nanmax(window.sci))) for window in pixels.windows]
+        return [
+            Candidate(window.target, {"peak": peak}, window.line.name, window.line.rest_um, window.observed_um)
+            for window, peak in peaks
+            if peak > self.floor
+        ]
+"""
+
+
+@pytest.mark.slow
+def test_a_detector_of_ones_own_file_reaches_rays_workers(tmp_path):
+    for name, jets in (("jet", (Jet(17.936),)), ("star", ())):
+        spec = CubeSpec(name=name, planes=120, wave_start_um=17.7, wave_step_um=0.0025, jets=jets)
+        (tmp_path / f"{name}.fits").write_bytes(make_cube(spec))
+    (tmp_path / "own.py").write_text(OWN)
+    search = tmp_path / "mine.toml"
+    lines = '[lines]\nlist = "feii-jwst"\n'
+    search.write_text(f'[observations]\ntable = "."\n{lines}[detector]\nname = "own.py:Brightest"\nfloor = 500.0\n')
+    for engine in ("ray", "inline"):
+        assert cli.main(["run", str(search), "--out", str(tmp_path / engine), "--set", f"run.engine={engine}"]) == 0
+    assert sorted_tables(tmp_path / "ray") == sorted_tables(tmp_path / "inline")
+    assert Result(tmp_path / "ray").arrow("candidates")["obs_id"].to_pylist() == ["jet"]
+    assert Result(tmp_path / "ray").about["name"] == "mine"

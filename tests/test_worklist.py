@@ -45,7 +45,7 @@ def test_only_what_holds_a_target_is_kept_sorted_by_obs_id(three):
     assert [o.obs_id for o in rows] == ["a", "c"]
     assert [len(o.targets) for o in rows] == [1, 2]
     assert rows[1].targets[0].ra == 10.0
-    assert work.funnel == {"targets": 3, "archive_rows": 3, "matched": 2}
+    assert work.funnel == {"targets": 3, "archive_rows": 3, "matched": 2, "no_footprint": 0}
 
 
 def test_the_archives_own_columns_are_kept(three):
@@ -90,6 +90,7 @@ def test_a_footprint_that_cannot_be_told_costs_one_observation(tmp_path, text, s
     assert said in rows[0].skip
     assert len(work.notes) == 1
     assert "observation x" in work.notes[0]
+    assert (work.funnel["matched"], work.funnel["no_footprint"]) == (1, 1)
 
 
 def test_without_targets_each_observation_brings_its_own(tmp_path):

@@ -19,9 +19,10 @@ from raysearch.engine.job import Job
 from raysearch.engine.options import EngineOptions
 from raysearch.errors import ConfigError
 
+# RAY_AUTH_MODE is left alone: `ray.init` lets nobody in without a token by its own default, also where ray was imported before,
+# which a variable set only then would break.
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "token",  # a Ray started here lets in nobody else on this machine's network
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_free_objects_batch_size": "4",  # by default 100 consumed objects stay in the store before one is freed
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # its future default; unset, every worker warns
@@ -183,7 +184,7 @@ def pickled(job: Job) -> bytes:
     """
     from ray import cloudpickle
 
-    modules = [module for module in map(_root_module, (job.reader, job.detector)) if not _installed(module)]
+    modules = [module for module in map(_root_module, (job.reader, job.detector)) if module and not _installed(module)]
     registered = cloudpickle.list_registry_pickle_by_value()
     ours = {module.__name__: module for module in modules if module.__name__ not in registered}
     for module in ours.values():
@@ -199,10 +200,10 @@ def pickled(job: Job) -> bytes:
             cloudpickle.unregister_pickle_by_value(module)
 
 
-def _root_module(thing: object) -> ModuleType:
-    """Return the outermost package that a thing's class comes from."""
+def _root_module(thing: object) -> ModuleType | None:
+    """Return the outermost package that a thing's class comes from; None for a class of no known module, which is always sent."""
     name = type(thing).__module__
-    return sys.modules.get(name.partition(".")[0]) or sys.modules[name]
+    return sys.modules.get(name.partition(".")[0]) or sys.modules.get(name)
 
 
 def _installed(module: ModuleType) -> bool:

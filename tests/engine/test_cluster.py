@@ -49,3 +49,17 @@ def test_a_cluster_that_is_not_there_is_named_with_its_cure() -> None:
     options = EngineOptions(address="127.0.0.1:1")
     with pytest.raises(ConfigError, match=r"127\.0\.0\.1:1.*ray start --head"), ray_running(options):
         pass
+
+
+@pytest.mark.slow
+def test_ray_imported_before_raysearch_still_lets_nobody_in_without_a_token() -> None:
+    code = """
+import ray, os
+from raysearch.engine import EngineOptions
+from raysearch.engine.cluster import ray_running
+with ray_running(EngineOptions(detectors=1)):
+    print(ray.get(ray.remote(lambda: os.environ["RAY_AUTH_MODE"]).remote()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "token\n"
+    assert done.stderr == ""

@@ -101,13 +101,14 @@ class Mast:
         uris = [uri or "" for uri in table["dataURL"].to_pylist()]
         wanted = [uri for uri in uris if uri.startswith("mast:")]
         if not wanted:
-            return [(uri,) if uri else () for uri in uris], []
+            return [self._places(uri, {}) for uri in uris], []
         found, query = look_up(wanted, self.url, self.patience)
         return [self._places(uri, found) for uri in uris], [query]
 
     def _places(self, uri: str, found: Mapping[str, str]) -> tuple[str, ...]:
         if not uri.startswith("mast:"):
-            return (uri,) if uri else ()
+            # An archive names no file of this machine.
+            return (uri,) if uri.startswith(("https://", "s3://")) else ()
         download = download_url(uri, self.url)
         return (found[uri], download) if uri in found else (download,)
 

@@ -221,6 +221,11 @@ def test_a_recorded_answer(serve):
     assert one["dataURL"] is None
 
 
+@pytest.mark.parametrize("url", ["/etc/passwd", "file:///etc/passwd", "memory://x", "http://169.254.169.254/latest"])
+def test_an_archive_names_no_file_of_this_machine(url):
+    assert cubes("http://nowhere").locate(pa.table({"dataURL": [url]})) == ([()], [])
+
+
 def test_places_in_order_of_preference(archive):
     url = archive.services["mast"]
     table, _ = cubes(url).observations()

@@ -173,11 +173,11 @@ def _say_table(table: pa.Table) -> None:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from .engine.progress import readable_bytes
+    from .engine.progress import ProgressLine, readable_bytes
 
     search = _load(options)
     _say_work(search)
-    plan = search.plan(limit=options.limit)
+    plan = search.plan(options.limit, [ProgressLine(sys.stderr)])
     totals = plan.totals
     print(
         f"\nto read: {totals['files']:,} files of {totals['observations']:,} observations, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,14 +178,14 @@ class Search:
             self._work = build(self.config)
         return self._work
 
-    def plan(self, limit: int | None = None) -> Plan:
-        """Return what a run would read: asks the archives and reads headers, no pixels."""
+    def plan(self, limit: int | None = None, observers: Sequence[Observer] = ()) -> Plan:
+        """Return what a run of the first `limit` observations would read: asks the archives and reads headers, no pixels."""
         work = self.work_list().head(limit)
         planner, nothing = _Planner(self._reader(self._detector())), _NoDetector()
         with TemporaryDirectory(prefix="raysearch-plan-") as scratch:
             folder, options = Path(scratch), EngineOptions(engine="inline")
             with self._ledger(folder, work, nothing, options) as ledger:
-                run(self._job(planner, nothing), work.table, ledger, options)
+                run(self._job(planner, nothing), work.table, ledger, options, observers)
             return Plan(work, read_outcomes(folder))
 
     def run(
@@ -292,7 +293,8 @@ def by_target(work: WorkList, outcomes: pa.Table, candidates: pa.Table, min_line
     """Return for each matched target the distinct lines detected over all its observations.
 
     A detector of whole fields credits its line to every target in the field whose redshift is that of the record, within 60 km/s
-    (less than a resolution element of the JWST spectrographs); the record itself names the nearest.
+    (less than a resolution element of the JWST spectrographs); the record itself names the nearest. Records without a line, or
+    about a target that the observation does not have, count for none.
     """
     status_of = dict(zip(outcomes["obs_id"].to_pylist(), outcomes["status"].to_pylist(), strict=True))
     found: dict[str, list[tuple[str, str]]] = {}
@@ -306,7 +308,7 @@ def by_target(work: WorkList, outcomes: pa.Table, candidates: pa.Table, min_line
             entry["observations"] += 1
             entry["searched"] += status_of.get(observation.obs_id) in ("detected", "nothing")
             for name, line in found.get(observation.obs_id, ()):
-                if abs(redshifts[name] - target.redshift) < SAME_REDSHIFT:
+                if line and abs(redshifts.get(name, math.nan) - target.redshift) < SAME_REDSHIFT:
                     entry["lines"].add(line)
     rows = [
         {

@@ -191,7 +191,8 @@ def test_a_field_wide_line_counts_for_every_target_at_that_redshift():
         {"obs_id": ["x"], "uris": [["u"]], "targets": [targets], "em_min": [1.0], "em_max": [2.0], "s_region": [""], "skip": [""]}
     )
     outcomes = pa.table({"obs_id": ["x"], "status": ["detected"]})
-    candidates = pa.table({"obs_id": ["x", "x"], "target": ["near", "near"], "line": ["b", "a"]})
+    # The last two are of a detector of somebody's own, which may say what it likes.
+    candidates = pa.table({"obs_id": ["x"] * 4, "target": ["near", "near", "unheard of", "near"], "line": ["b", "a", "c", ""]})
     rows = by_target(WorkList(work, ()), outcomes, candidates, min_lines=2).to_pylist()
     assert {row["target"]: (row["lines"], row["notable"]) for row in rows} == {
         "near": (["a", "b"], True),

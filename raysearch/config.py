@@ -233,6 +233,7 @@ class Services:
     simbad: str = _option(SIMBAD_URL, _text, "SIMBAD's TAP service")
     mast: str = _option(MAST_URL, _text, "MAST")
     s3: str = _option("", _text, "S3 endpoint; empty: Amazon's, or what AWS_ENDPOINT_URL says")
+    s3_region: str = _option("us-east-1", _text, "where the buckets lie")
     s3_client: Literal["obstore", "s3fs"] = _option("obstore", _choice("obstore", "s3fs"), "which client reads s3://")
     s3_signed: bool = _option(False, _flag, "sign requests with your own AWS credentials")
     timeout: float = _option(30.0, _quantity("s", low=0.1), "how long a store may stay silent")

@@ -232,6 +232,7 @@ class Search:
         services = self.config.services
         store = StoreConfig(
             s3_endpoint=services.s3,
+            s3_region=services.s3_region,
             s3_client=services.s3_client,
             s3_signed=services.s3_signed,
             read_timeout_s=services.timeout,

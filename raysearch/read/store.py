@@ -194,7 +194,7 @@ def _refusal(uri: str, status: int) -> Exception:
         hint = "; S3 says so too of a key that is not there" if uri.startswith("s3://") else ""
         return ProductForbidden(f"{named(uri)}: access denied ({status}): private, or credentials are needed{hint}")
     if status in {301, 307} and uri.startswith("s3://"):
-        return ReadError(f"{named(uri)}: the bucket lies in another region ({status}); set s3_region")
+        return ReadError(f"{named(uri)}: the bucket lies in another region ({status}); set services.s3_region")
     return ReadError(f"{named(uri)}: the server answered {status}")
 
 
@@ -216,7 +216,7 @@ def _user_credentials() -> Any:
     credentials = botocore.session.Session().get_credentials()
     if credentials is None:
         raise ConfigError(
-            "s3_signed = true, but there are no AWS credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret"
+            "services.s3_signed = true, but there are no AWS credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret"
         )
     return credentials
 

@@ -349,7 +349,7 @@ def test_the_endpoint_may_come_from_the_environment(s3: Rig, monkeypatch: pytest
 
 
 def test_a_bucket_in_another_region_says_so(s3: Rig) -> None:
-    s3.fails(s3.fault("cube.fits", "!301"), ReadError, "set s3_region")
+    s3.fails(s3.fault("cube.fits", "!301"), ReadError, "set services.s3_region")
 
 
 @pytest.mark.parametrize("uri", ["s3://bucket", "s3://bucket/", "s3:///key"])

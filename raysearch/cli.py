@@ -129,7 +129,7 @@ def _say_result(result: Result) -> None:
     candidates = result.arrow("candidates")
     print(f"\n{candidates.num_rows:,} candidates" + (":" if candidates.num_rows else ""))
     if candidates.num_rows:
-        shown = [name for name in candidates.column_names if name not in {"uri", "config_hash"}]
+        shown = [name for name in candidates.column_names if name not in {"uri", "config_hash", "targets"}]
         _say_table(candidates.select(shown))
     targets = result.arrow("targets")
     notable = [row for row in targets.to_pylist() if row["notable"]]

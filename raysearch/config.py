@@ -97,7 +97,7 @@ def _positions(value: Any, folder: Path) -> tuple[tuple[float, float], ...]:
         numbers = [_number(v, folder) for v in _array(pair)]
         if len(numbers) != 2 or not -90 <= numbers[1] <= 90:
             raise ValueError(f"wants [ra, dec] pairs in degrees, not {pair!r}")
-        pairs.append((numbers[0] % 360.0, numbers[1]))
+        pairs.append((numbers[0] % 360.0 % 360.0, numbers[1]))  # a tiny negative number gives 360.0 at first
     return tuple(pairs)
 
 
@@ -332,10 +332,23 @@ def _section_from_dict(section: str, values: Any, folder: Path, source: str) -> 
             except ValueError as error:
                 raise ConfigError(f"{source}: [{section}] {key} {error}") from None
         elif section == "detector":
+            if not _plain(value):
+                raise ConfigError(
+                    f"{source}: [detector] {key} wants text, a number, true or false, or lists of these, not {value!r}"
+                )
             read.setdefault("options", {})[key] = value
         else:
             raise ConfigError(f"{source}: [{section}] has no key {key!r}{_nearest(key, list(known))}")
     return kind(**read)
+
+
+def _plain(value: Any) -> bool:
+    """Return whether a value is one that TOML and JSON both hold."""
+    if isinstance(value, Mapping):
+        return all(map(_plain, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_plain, value))
+    return isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _check(config: SearchConfig, source: str) -> SearchConfig:

@@ -184,10 +184,11 @@ class Window:
     """The line searched."""
     redshift: float
     """At which the line is expected."""
-    target: str
-    """The nearest matched target at whose redshift the line lies in this plane; empty where the search has no targets."""
+    targets: tuple[str, ...]
+    """The matched targets at whose redshifts the line lies in this plane, the nearest first; empty where the search has none."""
     position: int
-    """Index in the cube of the first plane at or beyond the observed wavelength."""
+    """Index in the cube of the first plane at or beyond the observed wavelength; `cube_planes` for a line in the outer half of the
+    last plane's bin."""
     start: int
     """Index in the cube of `planes[0]`."""
     cube_planes: int
@@ -196,6 +197,11 @@ class Window:
     """Wavelength of each plane here, micrometres, shape (n,), increasing."""
     planes: Mapping[str, NDArray[Any]]
     """Extension name -> array of shape (n, y, x), native byte order, read-only; `SCI` is always there."""
+
+    @property
+    def target(self) -> str:
+        """The nearest of the targets; empty where there are none."""
+        return self.targets[0] if self.targets else ""
 
     @property
     def observed_um(self) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,9 +39,6 @@ from .worklist import WorkList, build
 
 if TYPE_CHECKING:
     from astropy.table import Table
-
-SAME_REDSHIFT = 2e-4
-"""Redshifts closer than this (60 km/s) are one; below a resolution element of JWST's spectrographs (100 km/s at R = 3000)."""
 
 TARGETS_SCHEMA = pa.schema(
     [
@@ -293,24 +289,21 @@ def _read_targets(folder: Path) -> pa.Table:
 def by_target(work: WorkList, outcomes: pa.Table, candidates: pa.Table, min_lines: int) -> pa.Table:
     """Return for each matched target the distinct lines detected over all its observations.
 
-    A detector of whole fields credits its line to every target in the field whose redshift is that of the record, within 60 km/s
-    (less than a resolution element of the JWST spectrographs); the record itself names the nearest. Records without a line, or
-    about a target that the observation does not have, count for none.
+    A line counts for every target of its record: those at whose redshifts it was expected in that plane. Records without a line
+    count for none.
     """
     status_of = dict(zip(outcomes["obs_id"].to_pylist(), outcomes["status"].to_pylist(), strict=True))
-    found: dict[str, list[tuple[str, str]]] = {}
-    for row in candidates.select(["obs_id", "target", "line"]).to_pylist():
-        found.setdefault(row["obs_id"], []).append((row["target"], row["line"]))
+    found: dict[tuple[str, str], set[str]] = {}
+    for row in candidates.select(["obs_id", "targets", "line"]).to_pylist():
+        for target in row["targets"] if row["line"] else ():
+            found.setdefault((row["obs_id"], target), set()).add(row["line"])
     seen: dict[str, dict[str, Any]] = {}
     for observation in observations_from_arrow(work.table):
-        redshifts = {t.name: t.redshift for t in observation.targets}
         for target in observation.targets:
             entry = seen.setdefault(target.name, {"target": target, "observations": 0, "searched": 0, "lines": set()})
             entry["observations"] += 1
             entry["searched"] += status_of.get(observation.obs_id) in ("detected", "nothing")
-            for name, line in found.get(observation.obs_id, ()):
-                if line and abs(redshifts.get(name, math.nan) - target.redshift) < SAME_REDSHIFT:
-                    entry["lines"].add(line)
+            entry["lines"] |= found.get((observation.obs_id, target.name), set())
     rows = [
         {
             "target": name,

@@ -1,3 +1,4 @@
+import datetime as dt
 import tomllib
 from pathlib import Path
 
@@ -97,6 +98,7 @@ def test_the_hash_says_what_is_searched_and_not_where():
         ({"observations.archive": "mats"}, "did you mean 'mast'?"),
         ({"observations.calib_level": [1, "2"]}, "wants a whole number"),
         ({"observations.public_only": "yes"}, "wants true or false"),
+        ({"detector.since": dt.date(2024, 1, 1)}, "[detector] since wants text, a number"),
         ({"run.engine": "dask"}, "wants one of 'ray', 'inline', not 'dask'"),
         ({"run.loaders": 0}, "1 or more"),
         ({"run": 3}, "run is a section"),
@@ -136,6 +138,12 @@ def test_paths_start_at_the_search_file(tmp_path, monkeypatch):
 
 def test_the_detectors_own_keys_are_passed_on():
     assert minimal(detector={"name": "published", "threshold": 3.5}).detector.options == {"threshold": 3.5}
+
+
+def test_right_ascensions_come_round_to_less_than_360():
+    first = minimal(targets={"positions": [[-1e-15, 5], [-10, 5], [360, 5]]})
+    assert [ra for ra, _ in first.targets.positions] == [0.0, 350.0, 0.0]
+    assert config.from_dict(tomllib.loads(first.to_toml())).hash == first.hash
 
 
 def test_lines_take_any_length_unit():

@@ -171,6 +171,10 @@ def test_a_missing_file_of_ones_own_is_failed(tmp_path):
     assert "not-there.fits" in result.arrow("outcomes")["reason"][0].as_py()
 
 
+def test_a_fresh_run_resumed_nothing(run):
+    assert run.totals.resumed == run.about["totals"]["resumed"] == 0
+
+
 def test_a_folder_that_is_no_run_folder(tmp_path):
     with pytest.raises(RunFolderError, match=r"no run\.json|no run folder"):
         Result(tmp_path).totals  # noqa: B018
@@ -183,22 +187,48 @@ def test_exported_tables_have_the_rows(run, tmp_path):
     assert run.candidates["wavelength_um"].unit == "um"
 
 
-def test_a_field_wide_line_counts_for_every_target_at_that_redshift():
+def test_a_line_counts_for_every_target_it_may_be_of():
     targets = [
-        {"name": name, "ra": 1.0, "dec": 2.0, "redshift": z} for name, z in [("near", 0.0), ("beside", 1e-5), ("beyond", 0.0163)]
+        {"name": name, "ra": 1.0, "dec": 2.0, "redshift": z} for name, z in [("near", 0.0), ("beside", 1e-4), ("beyond", 0.01)]
     ]
     work = pa.table(
         {"obs_id": ["x"], "uris": [["u"]], "targets": [targets], "em_min": [1.0], "em_max": [2.0], "s_region": [""], "skip": [""]}
     )
     outcomes = pa.table({"obs_id": ["x"], "status": ["detected"]})
+    both = ["near", "beside"]
     # The last two are of a detector of somebody's own, which may say what it likes.
-    candidates = pa.table({"obs_id": ["x"] * 4, "target": ["near", "near", "unheard of", "near"], "line": ["b", "a", "c", ""]})
+    candidates = pa.table({"obs_id": ["x"] * 4, "targets": [both, both, ["unheard of"], ["near"]], "line": ["b", "a", "c", ""]})
     rows = by_target(WorkList(work, ()), outcomes, candidates, min_lines=2).to_pylist()
     assert {row["target"]: (row["lines"], row["notable"]) for row in rows} == {
         "near": (["a", "b"], True),
         "beside": (["a", "b"], True),
         "beyond": ([], False),
     }
+
+
+def test_a_targets_row_does_not_depend_on_the_other_targets(tmp_path):
+    """A neighbour nearer to the centre, at another redshift that puts the lines into the same planes, took them away once."""
+    jets = (Jet(1.257), Jet(1.600), Jet(1.644))
+    spec = CubeSpec(
+        name="x", planes=240, ny=25, nx=25, wave_start_um=1.0, wave_step_um=0.005, pixel_arcsec=0.1, jets=jets, nan_border=0.13
+    )
+    (tmp_path / "x.fits").write_bytes(make_cube(spec))
+    region = spec.s_region()
+    (tmp_path / "o.csv").write_text(f"uri,s_region\nx.fits,{region}\n")
+    a, b = f"A,{spec.ra},{spec.dec},0.0", f"B,{spec.ra},{spec.dec + 0.3 / 3600},0.0006"
+    seen = {}
+    for name, rows in {"alone": [b], "together": [a, b]}.items():
+        (tmp_path / f"{name}.csv").write_text("\n".join(["name,ra,dec,redshift", *rows]) + "\n")
+        document = {
+            "targets": {"table": str(tmp_path / f"{name}.csv")},
+            "observations": {"table": str(tmp_path / "o.csv")},
+            "lines": {"list": "feii-jwst"},
+            "run": {"engine": "inline"},
+        }
+        result = Search.from_dict(document).run(tmp_path / name)
+        seen[name] = next(row for row in result.arrow("targets").to_pylist() if row["target"] == "B")
+    assert seen["alone"]["n_lines"] == 3
+    assert seen["together"] == seen["alone"]
 
 
 REAL = {

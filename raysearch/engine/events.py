@@ -24,7 +24,7 @@ class Totals:
     seconds: float = 0.0
     """Wall time of the latest session; 0 where only the parts are known."""
     resumed: int = 0
-    """Observations that an earlier session had done."""
+    """Observations that earlier sessions had done when the latest began; 0 where only the parts are known."""
 
     @property
     def done(self) -> int:

@@ -127,7 +127,7 @@ def detect(job: Job, observation: Observation, fetched: Fetched) -> tuple[Outcom
     if fetched.pixels is not None:
         verdict, uri = Verdict(), fetched.pixels.uri
         with guarded(f"{type(job.detector).__name__}.detect", verdict):
-            rows = checked(job.detector.detect(fetched.pixels), job.detector.columns, job.lines)
+            rows = checked(job.detector.detect(fetched.pixels), job.detector.columns, job.lines, fetched.pixels.windows)
     outcome = Outcome(
         obs_id=observation.obs_id,
         status=verdict.status or ("detected" if rows else "nothing"),

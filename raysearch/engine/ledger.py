@@ -19,6 +19,7 @@ import fcntl
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -48,7 +49,8 @@ class Ledger:
         self._lock = lock
         self._run = run
         self._schema = schema
-        self.resumed = status(folder)
+        done = status(folder)
+        self.resumed = replace(done, resumed=done.done)
         """What earlier sessions had done when this one began."""
 
     @classmethod
@@ -181,7 +183,6 @@ def status(folder: Path) -> Totals:
         candidates=column_sum(outcomes, "candidates"),
         bytes_read=column_sum(outcomes, "bytes_read"),
         requests=column_sum(outcomes, "requests"),
-        resumed=len(outcomes),
     )
 
 
@@ -247,8 +248,9 @@ def _header(config_hash: str, shard_size: int, observations: int, schema: pa.Sch
 
 def _schema(run: Mapping[str, Any]) -> pa.Schema:
     """Return the schema of the candidates, as run.json tells it."""
+    lists = {str(kind): kind for kind in (pa.list_(pa.string()),)}  # Arrow names these, but does not read the name
     columns = run["candidate_columns"].items()
-    return pa.schema([pa.field(name, pa.type_for_alias(kind), nullable=False) for name, kind in columns])
+    return pa.schema([pa.field(name, lists.get(kind) or pa.type_for_alias(kind), nullable=False) for name, kind in columns])
 
 
 def _versions() -> Iterator[tuple[str, str]]:

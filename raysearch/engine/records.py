@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysearch.errors import DetectorError
-from raysearch.model import OUTCOME_SCHEMA, Candidate, Outcome
+from raysearch.model import OUTCOME_SCHEMA, Candidate, Outcome, Window
 
 ARROW_TYPES: Mapping[str, pa.DataType] = {
     "f4": pa.float32(),
@@ -25,6 +25,8 @@ ARROW_TYPES: Mapping[str, pa.DataType] = {
 
 COMMON = ("obs_id", "target", "uri", "config_hash")
 OF_LINES = ("line", "rest_um", "wavelength_um")
+TARGETS = "targets"
+"""Of a line search: every target whose line a record may be, the nearest first."""
 
 
 def candidate_schema(columns: Mapping[str, str], lines: bool) -> pa.Schema:
@@ -39,8 +41,9 @@ def candidate_schema(columns: Mapping[str, str], lines: bool) -> pa.Schema:
     if lines:
         types = (pa.string(), pa.float64(), pa.float64())
         fields += [pa.field(name, kind, nullable=False) for name, kind in zip(OF_LINES, types, strict=True)]
+        fields.append(pa.field(TARGETS, pa.list_(pa.string()), nullable=False))
     for name, dtype in columns.items():
-        if name in COMMON + OF_LINES:
+        if name in (*COMMON, *OF_LINES, TARGETS):
             raise DetectorError(f"the detector's column {name!r} has a name that raysearch gives itself: choose another")
         if dtype not in ARROW_TYPES:
             raise DetectorError(f"the detector's column {name!r} has dtype {dtype!r}: choose from {', '.join(ARROW_TYPES)}")
@@ -82,8 +85,10 @@ _CONVERT: Mapping[str, Callable[[object], Any]] = {
 """A value as plain Python, or None where it is of another kind; nothing is rounded, parsed or cut to fit."""
 
 
-def checked(records: Sequence[Candidate], columns: Mapping[str, str], lines: bool) -> list[tuple[Any, ...]]:
-    """Return each record's values (target, then the line's, then the detector's own) as plain Python.
+def checked(
+    records: Sequence[Candidate], columns: Mapping[str, str], lines: bool, windows: Sequence[Window] = ()
+) -> list[tuple[Any, ...]]:
+    """Return each record's values (target, then the line's and its targets, then the detector's own) as plain Python.
 
     Raises
     ------
@@ -92,21 +97,27 @@ def checked(records: Sequence[Candidate], columns: Mapping[str, str], lines: boo
     """
     if not isinstance(records, list | tuple):
         raise DetectorError(f"detect() returned {type(records).__name__}: it must return a list of Candidate")
-    return [_checked_record(number, record, columns, lines) for number, record in enumerate(records)]
+    targets = {(window.line.name, window.target): list(window.targets) for window in windows} if lines else None
+    return [_checked_record(number, record, columns, targets) for number, record in enumerate(records)]
 
 
-def _checked_record(number: int, record: Candidate, columns: Mapping[str, str], lines: bool) -> tuple[Any, ...]:
+def _checked_record(
+    number: int, record: Candidate, columns: Mapping[str, str], targets: Mapping[tuple[str, str], list[str]] | None
+) -> tuple[Any, ...]:
+    """Return one record's values; `targets` are those of each window by its line and nearest target, None but in line searches."""
     if not isinstance(record, Candidate):
         raise DetectorError(f"record {number} is {type(record).__name__}: it must be a Candidate")
     if record.values.keys() != columns.keys():
         wrong = [f"{name!r} is missing" for name in columns if name not in record.values]
         wrong += [f"{name!r} is not declared" for name in record.values if name not in columns]
         raise DetectorError(f"record {number}: column {', '.join(wrong)}; values must have exactly the detector's `columns`")
-    wanted = [("target", "str", record.target)]
-    if lines:
-        wanted += [(name, dtype, getattr(record, name)) for name, dtype in zip(OF_LINES, ("str", "f8", "f8"), strict=True)]
-    wanted += [(name, dtype, record.values[name]) for name, dtype in columns.items()]
-    return tuple(_value(number, name, dtype, value) for name, dtype, value in wanted)
+    common = [_value(number, "target", "str", record.target)]
+    if targets is not None:
+        common += [
+            _value(number, name, dtype, getattr(record, name)) for name, dtype in zip(OF_LINES, ("str", "f8", "f8"), strict=True)
+        ]
+        common.append(targets.get((record.line, record.target), [record.target]))
+    return (*common, *(_value(number, name, dtype, record.values[name]) for name, dtype in columns.items()))
 
 
 def _value(number: int, name: str, dtype: str, value: object) -> Any:

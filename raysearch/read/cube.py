@@ -168,7 +168,7 @@ class CubeReader:
         return Window(
             line=excerpt.line,
             redshift=excerpt.redshift,
-            target=excerpt.target,
+            targets=excerpt.targets,
             position=excerpt.position,
             start=excerpt.start,
             cube_planes=survey.wavelength_um.size,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +30,10 @@ class Excerpt:
 
     line: Line
     redshift: float
-    target: str
-    """The nearest target at whose redshift the line lies in this plane; empty where there are none."""
+    targets: tuple[str, ...]
+    """Those at whose redshifts the line lies in this plane, the nearest first."""
     position: int
-    """The first plane at or beyond the observed wavelength; the last plane where the line lies in the outer half of its bin."""
+    """The first plane at or beyond the observed wavelength; one past the last for a line in the outer half of its bin."""
     start: int
     stop: int
     """End exclusive."""
@@ -96,7 +96,7 @@ def find_excerpts(
     """Return the planes that each line inside the cube needs, at each of the targets' redshifts, by observed wavelength.
 
     A line lies inside the cube if it lies in the bin of one of its planes: the outermost reach half a step beyond their centres.
-    Redshifts that put a line into the same plane make one excerpt, that of the nearest target.
+    Redshifts that put a line into the same plane make one excerpt, with the redshift of the nearest target.
 
     Parameters
     ----------
@@ -116,9 +116,10 @@ def find_excerpts(
         for z, target_name in expected:
             observed = line.rest_um * (1.0 + z)
             if low <= observed <= high:
-                position = min(bisect_left(waves, observed), planes - 1)
-                start, stop = max(0, position - reach), min(planes, position + reach + 1)
-                found.setdefault((line, position), Excerpt(line, z, target_name, position, start, stop))
+                position = bisect_left(waves, observed)
+                start, stop = max(0, min(position - reach, planes - 1)), min(planes, position + reach + 1)
+                excerpt = found.setdefault((line, position), Excerpt(line, z, (), position, start, stop))
+                found[line, position] = replace(excerpt, targets=(*excerpt.targets, target_name) if target_name else ())
     return tuple(sorted(found.values(), key=lambda e: (e.observed_um, e.line.name, e.redshift)))
 
 

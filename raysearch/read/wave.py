@@ -97,7 +97,7 @@ def _factor(unit: str) -> float:
 def _astropy_factor(unit: str) -> float:
     from astropy import units
 
-    for spelling in (unit, unit.lower()):
+    for spelling in (unit, unit.lower(), unit.lower().removesuffix("s")):
         try:
             return float(units.Unit(spelling).to(units.um))
         except (ValueError, units.UnitConversionError):
@@ -113,6 +113,9 @@ def _linear(header: Header, planes: int, *, step_needed: bool) -> NDArray[np.flo
         step = header.number("CDELT3", 1.0) * header.number("PC3_3", 1.0)
     else:
         raise FormatError("the header has neither CDELT3 nor CD3_3: the step of the wavelength axis is unknown")
+    tilted = [key for key in ("PC3_1", "PC3_2", "CD3_1", "CD3_2") if header.number(key, 0.0)]
+    if tilted:
+        raise FormatError(f"{tilted[0]} is not 0: the wavelength differs from pixel to pixel of a plane, which cannot be searched")
     if step_needed and "CRVAL3" not in header:
         raise FormatError("the header has no CRVAL3: the wavelength axis has no zero point")
     start = 0.0 if step_needed else 1.0

@@ -39,6 +39,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "line": "Spectral line",
     "rest_um": "Rest wavelength in vacuum",
     "wavelength_um": "Wavelength at which it was found, in vacuum",
+    "targets": "Every target at whose redshift the line was expected there, the nearest first",
     "status": "detected, nothing, skipped or failed",
     "reason": "Why it was skipped or failed",
     "candidates": "Records in the candidate table",

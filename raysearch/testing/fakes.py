@@ -20,7 +20,7 @@ def fake_pixels(obs_id: str, *, planes: int = 5, ny: int = 4, nx: int = 3, value
     window = Window(
         line=Line("[Fe II] 5.340", 5.340),
         redshift=0.0,
-        target=target,
+        targets=(target,) if target else (),
         position=middle,
         start=0,
         cube_planes=planes,

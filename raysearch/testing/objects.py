@@ -35,7 +35,7 @@ async def send_object(shelf: Shelf, request: web.Request, body: Body, fault: Obj
             headers={"Content-Range": f"bytes */{len(body.content)}"},
         )
     start, end = span
-    partial = "Range" in request.headers and (start, end) != (0, len(body.content))
+    partial = request.headers.get("Range", "").startswith("bytes=")  # S3 answers 206 also where the range is all there is
     response = web.StreamResponse(status=206 if partial else 200, headers=_headers(body, start, end, partial=partial))
     await response.prepare(request)
     if request.method != "HEAD":

@@ -32,7 +32,7 @@ class NoReader:
         if not self.nbytes:
             return Pixels(observation.obs_id, observation.uri)
         planes = {"SCI": np.ones((4, 128, self.nbytes // 2048), "f4")}
-        window = Window(Line("x", 1.0), 0.0, "", 0, 0, 4, np.arange(4.0), planes)
+        window = Window(Line("x", 1.0), 0.0, (), 0, 0, 4, np.arange(4.0), planes)
         return Pixels(observation.obs_id, observation.uri, (window,))
 
     async def close(self) -> None: ...

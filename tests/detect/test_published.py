@@ -56,7 +56,7 @@ def window_of(cube, position, half=20):
     sci = np.array(cube[start : min(len(cube), position + half + 1)])
     sci.flags.writeable = False
     wavelength = np.arange(start, start + len(sci)) * 0.001 + 5.0
-    return Window(LINE, 0.0, "T Tau", position, start, len(cube), wavelength, {"SCI": sci})
+    return Window(LINE, 0.0, ("T Tau",), position, start, len(cube), wavelength, {"SCI": sci})
 
 
 def detect(cube, position, as_printed=False):
@@ -192,7 +192,7 @@ def test_every_window_is_searched_on_its_own():
 
 def test_a_wider_window_changes_nothing():
     cube = synthetic(planes=80, line=40, nan_fraction=0.1)
-    whole = Window(LINE, 0.0, "T Tau", 40, 0, 80, np.arange(80) * 0.001 + 5.0, {"SCI": cube})
+    whole = Window(LINE, 0.0, ("T Tau",), 40, 0, 80, np.arange(80) * 0.001 + 5.0, {"SCI": cube})
     assert Published().detect(Pixels("obs", "file.fits", (whole,))) == detect(cube, 40)
 
 

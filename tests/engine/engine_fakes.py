@@ -67,7 +67,7 @@ class FakeReader:
                 die_once(argument)
         sci = np.full((3, 4, 5), number, "f4")
         self.alive.watch(sci)
-        window = Window(LINE, 0.0, "t", 1, 0, 3, np.array([5.33, 5.34, 5.35]), {"SCI": sci})
+        window = Window(LINE, 0.0, ("t",), 1, 0, 3, np.array([5.33, 5.34, 5.35]), {"SCI": sci})
         return Pixels(observation.obs_id, observation.uri, (window,), observation.s_region)
 
     async def close(self) -> None: ...

@@ -21,7 +21,7 @@ JOB = job_of()
 
 
 def shard_tables(*names: str) -> tuple[pa.Table, pa.Table]:
-    rows = [(name, "t", "u", "cafe", "l", 1.0, 1.0, 2.5, 7, "", True) for name in names]
+    rows = [(name, "t", "u", "cafe", "l", 1.0, 1.0, ["t"], 2.5, 7, "", True) for name in names]
     return candidate_table(rows, JOB.schema), outcome_table([Outcome(name, "detected", candidates=1) for name in names])
 
 

@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 
 from raysearch.engine.records import candidate_schema, candidate_table, checked, outcome_table
 from raysearch.errors import DetectorError
-from raysearch.model import OUTCOME_SCHEMA, Candidate, Outcome
+from raysearch.model import OUTCOME_SCHEMA, Candidate, Line, Outcome, Window
 
 COLUMNS = {"snr": "f4", "n": "i4"}
 
 
 def test_the_common_columns_come_first() -> None:
     schema = candidate_schema({"snr": "f4", "good": "bool"}, lines=True)
-    assert schema.names == ["obs_id", "target", "uri", "config_hash", "line", "rest_um", "wavelength_um", "snr", "good"]
+    assert schema.names == ["obs_id", "target", "uri", "config_hash", "line", "rest_um", "wavelength_um", "targets", "snr", "good"]
     assert schema.field("snr").type == pa.float32()
     assert candidate_schema({}, lines=False).names == ["obs_id", "target", "uri", "config_hash"]
 
 
-@pytest.mark.parametrize("name", ["obs_id", "config_hash", "wavelength_um"])
+@pytest.mark.parametrize("name", ["obs_id", "config_hash", "wavelength_um", "targets"])
 def test_common_names_are_not_free(name: str) -> None:
     with pytest.raises(DetectorError, match=f"column '{name}' has a name that raysearch gives itself"):
         candidate_schema({name: "f4"}, lines=False)
@@ -90,3 +90,14 @@ def test_outcomes_keep_their_order_and_schema() -> None:
     assert table.schema == OUTCOME_SCHEMA
     assert table["obs_id"].to_pylist() == ["b", "a"]
     assert outcome_table([]).schema == OUTCOME_SCHEMA
+
+
+def test_a_line_record_has_all_targets_of_its_window() -> None:
+    axis, planes = np.array([1.0]), {"SCI": np.zeros((1, 1, 1), "f4")}
+    windows = [Window(Line("a", 1.0), 0.0, names, 0, 0, 1, axis, planes) for names in (("near", "beside"), ("far",))]
+    records = [Candidate(target, {}, "a", 1.0, 1.0) for target in ("near", "far", "somebody's own")]
+    assert [row[-1] for row in checked(records, {}, lines=True, windows=windows)] == [
+        ["near", "beside"],
+        ["far"],
+        ["somebody's own"],
+    ]

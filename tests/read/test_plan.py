@@ -23,7 +23,7 @@ def excerpt(start: int, stop: int) -> Excerpt:
 def test_redshifts_within_one_plane_are_one_window_of_the_nearest_target() -> None:
     targets = [Target("near", 1, 2, 0.0), Target("beside", 1, 2, 1e-9), Target("far", 1, 2, 0.01)]
     found = find_excerpts([LINE], targets, AXIS, 2)
-    assert [(e.target, e.redshift) for e in found] == [("near", 0.0), ("far", 0.01)]
+    assert [(e.targets, e.redshift) for e in found] == [(("near", "beside"), 0.0), (("far",), 0.01)]
 
 
 def test_a_window_reaches_equally_far_on_both_sides() -> None:
@@ -42,7 +42,7 @@ def test_windows_are_cut_at_the_cubes_edges() -> None:
 
 def test_a_line_is_inside_up_to_half_a_plane_beyond_the_ends() -> None:
     axis = np.arange(1.0, 11.0)
-    inside = {0.5: 0, 10.5: 9}
+    inside = {0.5: 0, 10.5: 10}
     for rest, position in inside.items():
         assert [e.position for e in find_excerpts([Line("a", rest)], [], axis, 3)] == [position]
     for rest in (0.49, 10.51):
@@ -55,21 +55,28 @@ def test_no_window_means_the_whole_cube() -> None:
     assert (found.start, found.stop) == (0, AXIS.size)
 
 
+def test_a_line_beyond_the_last_planes_centre_has_planes_whatever_the_window() -> None:
+    for window in (0, 1, 20, None):
+        [found] = find_excerpts([Line("a", 10.4)], [], np.arange(1.0, 11.0), window)
+        assert found.position == found.stop == 10
+        assert found.start < found.stop
+
+
 def test_each_redshift_is_searched_once_for_its_nearest_target() -> None:
     targets = [Target("near", 0, 0, 0.01), Target("far", 0, 0, 0.01), Target("other", 0, 0, 0.0)]
     found = find_excerpts([LINE, Line("b", 15.05)], targets, AXIS, 2)
-    assert [(e.line.name, e.redshift, e.target) for e in found] == [
-        ("a", 0.0, "other"),
-        ("b", 0.0, "other"),
-        ("a", 0.01, "near"),
-        ("b", 0.01, "near"),
+    assert [(e.line.name, e.redshift, e.targets) for e in found] == [
+        ("a", 0.0, ("other",)),
+        ("b", 0.0, ("other",)),
+        ("a", 0.01, ("near", "far")),
+        ("b", 0.01, ("near", "far")),
     ]
     assert [e.observed_um for e in found] == sorted(e.observed_um for e in found)
 
 
 def test_without_targets_the_given_redshift_counts() -> None:
     [found] = find_excerpts([LINE], [], AXIS, 2, redshift=0.1)
-    assert (found.redshift, found.target, found.observed_um) == (0.1, "", pytest.approx(16.5))
+    assert (found.redshift, found.targets, found.observed_um) == (0.1, (), pytest.approx(16.5))
 
 
 def test_a_reversed_extent_counts_from_its_end() -> None:

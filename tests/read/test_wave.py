@@ -180,3 +180,14 @@ def test_columns_that_hold_no_wavelengths_say_so() -> None:
         column_values(hdu, data, "W")
     with pytest.raises(FormatError, match="holds no wavelengths"):
         column_values(hdu, data, "a")
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("microns", 1.0), ("Angstroms", 1e-4)])
+def test_plurals_of_units_are_understood(unit: str, factor: float) -> None:
+    np.testing.assert_allclose(wavelengths(header(LINEAR, CUNIT3=unit), 4), (17.7 + np.arange(4) * 0.006) * factor)
+
+
+@pytest.mark.parametrize("key", ["PC3_1", "CD3_2"])
+def test_wavelengths_that_differ_within_a_plane_are_refused(key: str) -> None:
+    with pytest.raises(FormatError, match=f"{key} is not 0"):
+        wavelengths(header(LINEAR, **{key: 0.1}), 4)

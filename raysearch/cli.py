@@ -1,12 +1,14 @@
 """The command line: `raysearch run | plan | status | export | config | demo`.
 
-Exit status: 0 done; 1 done, but some observations failed; 2 the search could not run; 130 stopped by Ctrl-C.
+Exit status: 0 done; 1 done, but some observations failed; 2 the search could not run; 130 stopped by Ctrl-C; 141 nobody
+read its output to the end.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,8 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\nraysearch: stopped; what is done is kept: the same command goes on from here", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - Python flushes it once more at its end
+        return 141
+    except OSError as error:
+        print(f"raysearch: {error}", file=sys.stderr)
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -46,9 +46,13 @@ def _flag(value: Any, _: Path) -> bool:
 def _number(value: Any, _: Path) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"wants a number, not {value!r}")
-    if not math.isfinite(value):
-        raise ValueError(f"wants a finite number, not {value!r}")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError("wants a finite number")
+    return number
 
 
 def _count(value: Any, _: Path) -> int:
@@ -422,16 +426,30 @@ def load(search: str | Path, overrides: Mapping[str, Any] | None = None) -> Sear
     path = Path(search)
     if str(search) in shipped():
         text, folder = (resources.files("raysearch.searches") / f"{search}.toml").read_text(), Path.cwd()
-    elif path.is_file():
-        text, folder = path.read_text(encoding="utf-8", errors="replace"), path.parent
+    elif _is_file(path):
+        text, folder = _read(path), path.parent
     else:
         raise ConfigError(f"no search {str(search)!r}: neither a file nor a shipped search{_nearest(search, shipped())}")
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and brackets without end
         raise ConfigError(f"{search}: not TOML: {error}") from None
     document.setdefault("name", path.stem)
     return from_dict(_override(document, overrides or {}, folder), folder=folder, source=str(search))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # no name that a file can have
+        return False
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}; a search file is UTF-8 text") from None
 
 
 def _override(document: dict[str, Any], overrides: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -443,8 +461,9 @@ def _override(document: dict[str, Any], overrides: Mapping[str, Any], folder: Pa
             continue
         if not isinstance(document.setdefault(section, {}), dict):
             raise ConfigError(f"--set {dotted}: {section} is not a section")
-        if key == "table" and isinstance(value, str) and folder != Path.cwd():
-            value = _path(value, Path.cwd())  # noqa: PLW2901
+        from_here = {"table": _path, "name": _detector}.get(key)
+        if from_here and isinstance(value, str) and folder != Path.cwd():
+            value = from_here(value, Path.cwd())  # noqa: PLW2901
         document[section][key] = value
     return document
 
@@ -462,5 +481,5 @@ def parse_setting(text: str) -> tuple[str, Any]:
         raise ConfigError(f"--set {text}: wants key=value, such as --set match.radius='2 arcsec'")
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return key.strip(), value.strip()

@@ -81,10 +81,21 @@ class Plan:
         }
 
     def write(self, folder: str | Path) -> Path:
-        """Write the work list as `observations.arrow` into a folder, made if need be, and return its path."""
+        """Write the work list as `observations.arrow` into a folder, made if need be, and return its path.
+
+        Raises
+        ------
+        RunFolderError
+            If the folder is that of a run, whose work list this would replace, or cannot be written.
+        """
         path = Path(folder) / "observations.arrow"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_arrow(path, self.work.table)
+        if (path.parent / "run.json").exists():
+            raise RunFolderError(f"{folder} is the folder of a run; name another for the plan's work list")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_arrow(path, self.work.table)
+        except OSError as exc:
+            raise RunFolderError(f"{path} cannot be written: {exc.strerror or exc}; choose another --out") from exc
         return path
 
 

@@ -69,6 +69,7 @@ def build(config: SearchConfig) -> WorkList:
     around = [matched.get(row, ()) for row in rows]
     skips = [broken.get(row) or _skip(config, kept, i, around[i]) for i, row in enumerate(rows)]
     places, located = _locate(archive, kept, skips)
+    nowhere = "the product can be had nowhere: " + ("the archive names no file for it" if archive else "its row has no uri")
     observations = [
         Observation(
             obs_id=kept["obs_id"][i].as_py(),
@@ -77,7 +78,7 @@ def build(config: SearchConfig) -> WorkList:
             em_min=_cell(kept, "em_min", i),
             em_max=_cell(kept, "em_max", i),
             s_region=_text(kept, "s_region", i),
-            skip=skip or ("" if places[i] else "the product can be had nowhere: the archive names no file for it"),
+            skip=skip or ("" if places[i] else nowhere),
         )
         for i, skip in enumerate(skips)
     ]
@@ -120,7 +121,11 @@ def _match(
 ) -> tuple[dict[int, tuple[Target, ...]], dict[int, str]]:
     """Return the targets of each row that has any, nearest first, and the reason for each row where that cannot be told."""
     if not config.targets.given:
-        return {row: (_own_target(config, table, row),) for row in range(table.num_rows)}, {}
+        own = {row: (_own_target(config, table, row),) for row in range(table.num_rows)}
+        impossible = {
+            row: f"its redshift {t.redshift:g} is impossible" for row, (t,) in own.items() if not -1 < t.redshift < np.inf
+        }
+        return {row: around for row, around in own.items() if row not in impossible}, impossible
     footprints, broken = _footprints(table)
     found = match(
         np.array([t.ra for t in targets], dtype=np.float64),

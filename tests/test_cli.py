@@ -58,6 +58,25 @@ def test_plan_writes_the_work_list(settings, tmp_path, capsys):
     assert feather.read_table(tmp_path / "observations.arrow").num_rows > 10
 
 
+def test_a_plan_leaves_a_run_folder_alone(settings, folder, capsys):
+    before = (folder / "observations.arrow").read_bytes()
+    assert cli.main(["plan", "jets", "--limit", "1", "--out", str(folder), *settings]) == 2
+    assert "is the folder of a run" in capsys.readouterr().err
+    assert (folder / "observations.arrow").read_bytes() == before
+
+
+def test_output_that_nobody_reads_to_the_end_is_no_success():
+    pipe = subprocess.Popen([sys.executable, "-m", "raysearch.cli", "config", "jets"], stdout=subprocess.PIPE)
+    pipe.stdout.close()
+    assert pipe.wait(timeout=60) in {120, 141}
+
+
+@pytest.mark.parametrize("file", ["nowhere/c.csv", "nowhere/c.fits", "nowhere/c.ecsv", "nowhere/c.parquet"])
+def test_a_table_that_cannot_be_written_is_one_sentence(folder, tmp_path, capsys, file):
+    assert cli.main(["export", str(folder), str(tmp_path / file)]) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
 def test_status_of_a_run(folder, capsys):
     assert cli.main(["status", str(folder)]) == 0
     assert "ledger: detected" in capsys.readouterr().out

@@ -99,6 +99,7 @@ def test_the_hash_says_what_is_searched_and_not_where():
         ({"observations.calib_level": [1, "2"]}, "wants a whole number"),
         ({"observations.public_only": "yes"}, "wants true or false"),
         ({"detector.since": dt.date(2024, 1, 1)}, "[detector] since wants text, a number"),
+        ({"targets.redshift": 10**400}, "wants a finite number"),
         ({"run.engine": "dask"}, "wants one of 'ray', 'inline', not 'dask'"),
         ({"run.loaders": 0}, "1 or more"),
         ({"run": 3}, "run is a section"),
@@ -124,6 +125,25 @@ def test_a_file_that_is_no_toml(tmp_path):
         config.load(file)
 
 
+def test_a_search_file_may_begin_with_a_byte_order_mark(tmp_path):
+    file = tmp_path / "notepad.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + config.load("jets").to_toml().encode())
+    assert config.load(file) == config.load("jets")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfename", b'name = "caf\xe9"', b"x = " + b"[" * 100_000, b"x = " + b"9" * 5000])
+def test_what_is_no_search_file_is_one_sentence(tmp_path, content):
+    file = tmp_path / "bad.toml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"bad\.toml: (not TOML|cannot be read)"):
+        config.load(file)
+
+
+def test_a_name_that_no_file_can_have():
+    with pytest.raises(ConfigError, match="no search"):
+        config.load("x" * 300)
+
+
 def test_paths_start_at_the_search_file(tmp_path, monkeypatch):
     (tmp_path / "sub").mkdir()
     file = tmp_path / "sub" / "mine.toml"
@@ -132,6 +152,7 @@ def test_paths_start_at_the_search_file(tmp_path, monkeypatch):
     search = config.load(file)
     assert search.observations.table == f"{tmp_path}/sub/cubes/"
     assert search.detector.name == f"{tmp_path}/sub/mine.py:Mine"
+    assert config.load(file, {"detector.name": "here.py:Mine"}).detector.name == f"{tmp_path}/here.py:Mine"
     assert config.load(file, {"observations.table": "here.csv"}).observations.table == f"{tmp_path}/here.csv"
     assert config.load(file, {"observations.table": "s3://b/t.csv"}).observations.table == "s3://b/t.csv"
 

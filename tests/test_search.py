@@ -163,6 +163,18 @@ def test_a_folder_of_ones_own_files(tmp_path):
     assert "JPEG" in reasons["picture"]
 
 
+def test_no_file_of_a_folder_is_left_out(tmp_path):
+    sound = make_cube(CubeSpec(planes=60, wave_start_um=17.7, wave_step_um=0.005))
+    for name in ("a.fits", "b.FIT", "c.fts"):
+        (tmp_path / name).write_bytes(sound)
+    (tmp_path / "d.fits.gz").write_bytes(gzip.compress(sound))
+    (tmp_path / "notes.txt").write_text("no cube")
+    result = Search.from_dict(
+        {"observations": {"table": str(tmp_path)}, "lines": {"list": "feii-jwst"}, "run": {"engine": "inline"}}
+    ).run(tmp_path / "run")
+    assert statuses(result) == {"a": "nothing", "b": "nothing", "c": "nothing", "d.fits": "failed"}
+
+
 def test_a_missing_file_of_ones_own_is_failed(tmp_path):
     (tmp_path / "mine.csv").write_text("uri\nnot-there.fits\n")
     document = {"observations": {"table": str(tmp_path / "mine.csv")}, "lines": {"list": "feii-jwst"}, "run": {"engine": "inline"}}

@@ -101,6 +101,11 @@ def test_without_targets_each_observation_brings_its_own(tmp_path):
     assert [(o.targets[0].name, o.targets[0].redshift) for o in rows] == [("HH 1", 0.0163), ("y", 0.5)]
 
 
+def test_an_impossible_redshift_costs_one_observation(tmp_path):
+    table = write(tmp_path / "t.parquet", uri=["s3://b/x.fits", "s3://b/y.fits"], redshift=[-5.0, 0.1])
+    assert [o.skip for o in build(table)[1]] == ["its redshift -5 is impossible", ""]
+
+
 def test_a_row_without_a_file_is_skipped(tmp_path):
     table = write(tmp_path / "t.parquet", obs_id=["x"], uri=pa.array([None], pa.string()))
     assert "had nowhere" in build(table)[1][0].skip

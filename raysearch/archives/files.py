@@ -20,7 +20,7 @@ from raysearch.errors import TableError
 NULL_TEXTS = ["", "nan", "NaN", "NAN", "null", "NULL", "N/A", "n/a", "NA", "--", "None"]
 _DELIMITERS = (",", "\t", ";", "|")
 _RUNS_TOLD = 30
-_FOREIGN_ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, ExpatError, pa.ArrowException)
+_FOREIGN_ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, ExpatError, csv.Error, pa.ArrowException)
 
 
 @dataclass(frozen=True, slots=True)

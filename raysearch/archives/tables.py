@@ -33,6 +33,7 @@ OBSERVED = ("obs_id", "uri", "s_region", "em_min", "em_max")
 
 _SAME_PLACE_DEG = 0.1 / 3600.0
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+_FITS = re.compile(r"\.(fits|fit|fts)(\.gz|\.fz)?$", re.IGNORECASE)
 _ENDINGS = re.compile(r"(\.fits|\.fit)?(\.gz|\.fz)?$", re.IGNORECASE)
 
 
@@ -216,10 +217,18 @@ def _same(one: Target, other: Target) -> bool:
 
 
 def _folder(folder: Path) -> pa.Table:
-    files = sorted(folder.absolute().glob("*.fits"))
+    """Return a row for each FITS file, packed ones too: they will fail with the reason, which is better than never being named."""
+    files = sorted(file for file in folder.absolute().iterdir() if _FITS.search(file.name) and not file.is_dir())
     if not files:
-        raise TableError(f"{folder}: no *.fits file in this folder")
-    return conform(pa.table({"obs_id": [file.stem for file in files], "uri": [str(file) for file in files]}), OBSERVED)
+        raise TableError(f"{folder}: no FITS file (*.fits, *.fit, *.fts, packed or not) in this folder")
+    for file in files:
+        try:
+            str(file).encode()
+        except UnicodeEncodeError as exc:
+            raise TableError(f"{str(file)!r}: its name is not UTF-8; rename it") from exc
+    stems = Counter(file.stem for file in files)
+    names = [file.stem if stems[file.stem] == 1 else file.name for file in files]
+    return conform(pa.table({"obs_id": names, "uri": [str(file) for file in files]}), OBSERVED).sort_by("obs_id")
 
 
 def _known_names(sheet: Sheet) -> Sheet:
@@ -238,8 +247,13 @@ def _addressed(sheet: Sheet) -> pa.Table:
         raise TableError(
             f"{sheet.path}: no column says where the files are; name it `uri` (s3://, https://, or a path). Columns: {_told(sheet)}"
         )
-    uris = [_address(sheet.path, uri) for uri in sheet.data[column].cast(pa.string()).to_pylist()]
+    try:
+        texts = sheet.data[column].cast(pa.string()).to_pylist()
+    except pa.ArrowException as exc:
+        raise TableError(f"{sheet.path}: the column {column} holds no text ({exc}); give one address a row") from exc
+    uris = [_address(sheet.path, uri) for uri in texts]
     given = sheet.data["obs_id"].to_pylist() if "obs_id" in sheet.data.column_names else [None] * len(uris)
+    given = [obs_id.decode("utf-8", "replace") if isinstance(obs_id, bytes) else obs_id for obs_id in given]
     ids = [str(obs_id) if obs_id not in {None, ""} else file_stem(uri) for obs_id, uri in zip(given, uris, strict=True)]
     if nameless := [number for number, obs_id in zip(sheet.numbers.tolist(), ids, strict=True) if not obs_id]:
         raise TableError(f"{sheet.path}: {_counted(nameless)} with neither an obs_id nor an address")
@@ -253,13 +267,14 @@ def _address(table: Path, uri: str | None) -> str | None:
     if not uri:
         return None
     scheme = _SCHEME.match(uri)
-    if scheme is None:
+    if scheme is None or (scheme[1].lower() != "mast" and not uri.startswith(scheme[0] + "//")):
+        uri = os.path.expanduser(uri)  # noqa: PTH111 - as below
         return os.path.abspath(table.parent / uri)  # noqa: PTH100 - resolve() would follow links, and lose the user's names
-    if scheme[1] == "mast":
+    if scheme[1].lower() == "mast":
         return download_url(uri)
-    if scheme[1] in {"s3", "https", "http"}:
-        return uri
-    raise TableError(f"{table}: {uri} is no address we can read; write s3://, https://, or a path")
+    if scheme[1].lower() in {"s3", "https", "http", "file"}:
+        return scheme[1].lower() + uri[len(scheme[1]) :]
+    raise TableError(f"{table}: {uri} is no address we can read; write s3://, https://, file://, or a path")
 
 
 def file_stem(uri: str | None) -> str:
@@ -296,6 +311,7 @@ def _one_row_each(path: Path, table: pa.Table) -> pa.Table:
         files = [uri for obs_id, uri in sorted(first, key=lambda pair: first[pair]) if obs_id == shared[0]]
         raise TableError(
             f"{path}: {len(shared):,} obs_ids stand for more than one file each, for example {shared[0]} for {files[0]} and "
-            f"{files[1]}; give every file an obs_id of its own, or leave that column out: then each is named after its file"
+            f"{files[1]}; give every file an obs_id of its own in the column obs_id (where that is left out, each is named "
+            "after its file)"
         )
     return table.take(pa.array(sorted(first.values()), pa.int64())).sort_by("obs_id")

@@ -7,7 +7,9 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -67,14 +69,29 @@ def open_detector(name: str, options: Mapping[str, Any] | None = None) -> Detect
     raise ConfigError(f"no detector {name!r}{hint}; your own would be package.module.ClassName or path/to/file.py:ClassName")
 
 
-def _import(name: str, module_name: str) -> ModuleType:
-    """Return an importable module; an ImportError of its own passes through."""
+@contextmanager
+def _users_code(name: str) -> Iterator[None]:
+    """Tell what the user's own code raises inside as a sentence, with the place."""
     try:
-        return importlib.import_module(module_name)
-    except ModuleNotFoundError as exc:
-        if exc.name is None or not f"{module_name}.".startswith(f"{exc.name}."):
-            raise
-        raise ConfigError(f"detector {name!r}: there is no module {exc.name!r} on the Python path") from exc
+        yield
+    except ConfigError:
+        raise
+    except SyntaxError as exc:
+        raise ConfigError(f"detector {name!r}: {exc.msg} ({exc.filename}, line {exc.lineno})") from exc
+    except (Exception, SystemExit) as exc:
+        place = traceback.extract_tb(exc.__traceback__)[-1]
+        raise ConfigError(f"detector {name!r}: {type(exc).__name__}: {exc} ({place.filename}, line {place.lineno})") from exc
+
+
+def _import(name: str, module_name: str) -> ModuleType:
+    """Return an importable module."""
+    with _users_code(name):
+        try:
+            return importlib.import_module(module_name)
+        except ModuleNotFoundError as exc:
+            if exc.name is None or not f"{module_name}.".startswith(f"{exc.name}."):
+                raise  # one that the user's module imports
+            raise ConfigError(f"detector {name!r}: there is no module {exc.name!r} on the Python path") from exc
 
 
 def _load(name: str, path: Path) -> ModuleType:
@@ -87,7 +104,8 @@ def _load(name: str, path: Path) -> ModuleType:
     # that have no such file.
     sys.modules[module.__name__] = module
     try:
-        spec.loader.exec_module(module)
+        with _users_code(name):
+            spec.loader.exec_module(module)
     finally:
         del sys.modules[module.__name__]
     return module
@@ -108,10 +126,18 @@ def _make(name: str, made: Callable[..., Any], options: Mapping[str, Any]) -> De
     except TypeError as exc:
         known = ", ".join(inspect.signature(made).parameters) or "none"
         raise ConfigError(f"detector {name!r}: {exc}; the options it takes: {known}") from exc
-    detector = made(**options)
+    with _users_code(name):
+        detector = made(**options)
     lacking = [attribute for attribute in ("window", "columns", "detect") if not hasattr(detector, attribute)]
     if lacking or not isinstance(detector, Detector):
         raise ConfigError(f"detector {name!r} lacks {', '.join(lacking)}: a detector has window, columns and detect(pixels)")
+    window, columns = detector.window, detector.columns
+    if window is not None and (not isinstance(window, int) or isinstance(window, bool) or window < 0):
+        raise ConfigError(
+            f"detector {name!r}: window = {window!r}; it is a number of planes, 0 or more, or None for the whole cube"
+        )
+    if not isinstance(columns, Mapping) or not all(isinstance(text, str) for item in columns.items() for text in item):
+        raise ConfigError(f'detector {name!r}: columns = {columns!r}; it maps names to types, such as {{"snr": "f8"}}')
     return detector
 
 

@@ -79,11 +79,11 @@ def guarded(place: str, verdict: Verdict) -> Iterator[None]:
         verdict.status, verdict.reason = "skipped", str(exc)
     except RaysearchError as exc:
         verdict.status, verdict.reason = "failed", str(exc) or type(exc).__name__
-    except Exception as exc:  # noqa: BLE001 - the worker boundary: other people's code must not end the run
+    except (Exception, SystemExit) as exc:  # noqa: BLE001 - the worker boundary: other people's code must not end the run
         verdict.status, verdict.reason = "failed", f"internal error in {place}: {_described(exc)}"
 
 
-def _described(exc: Exception) -> str:
+def _described(exc: BaseException) -> str:
     """Return the error's kind, message, and the line of source that raised it."""
     frame = traceback.extract_tb(exc.__traceback__)[-1]
     return f"{type(exc).__name__}: {exc} ({Path(frame.filename).name}, line {frame.lineno})"
@@ -131,7 +131,7 @@ def detect(job: Job, observation: Observation, fetched: Fetched) -> tuple[Outcom
     outcome = Outcome(
         obs_id=observation.obs_id,
         status=verdict.status or ("detected" if rows else "nothing"),
-        reason=verdict.reason,
+        reason=verdict.reason.encode("utf-8", "backslashreplace").decode(),  # file names may hold bytes that are no text
         uri=uri,
         candidates=len(rows),
         bytes_read=fetched.usage.bytes_read,

@@ -45,14 +45,24 @@ def candidate_schema(columns: Mapping[str, str], lines: bool) -> pa.Schema:
     for name, dtype in columns.items():
         if name in (*COMMON, *OF_LINES, TARGETS):
             raise DetectorError(f"the detector's column {name!r} has a name that raysearch gives itself: choose another")
+        if not (name.isidentifier() and name.isascii()):
+            raise DetectorError(
+                f"the detector's column {name!r}: a name is made of letters, digits and _, so that every format holds it"
+            )
         if dtype not in ARROW_TYPES:
             raise DetectorError(f"the detector's column {name!r} has dtype {dtype!r}: choose from {', '.join(ARROW_TYPES)}")
         fields.append(pa.field(name, ARROW_TYPES[dtype], nullable=False))
     return pa.schema(fields)
 
 
-def _real(value: object) -> float | None:
-    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
+def _real(largest: float) -> Callable[[object], float | None]:
+    def convert(value: object) -> float | None:
+        if not isinstance(value, Real) or isinstance(value, bool):
+            return None
+        number = float(value)
+        return None if largest < abs(number) < float("inf") else number
+
+    return convert
 
 
 def _integer(bits: int) -> Callable[[object], int | None]:
@@ -71,12 +81,13 @@ def _boolean(value: object) -> bool | None:
 
 
 def _text(value: object) -> str | None:
-    return str(value) if isinstance(value, str) else None
+    """Return text that can be written as UTF-8: half a character pair cannot."""
+    return str(value) if isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value) else None
 
 
 _CONVERT: Mapping[str, Callable[[object], Any]] = {
-    "f4": _real,
-    "f8": _real,
+    "f4": _real(float(np.finfo("f4").max)),
+    "f8": _real(float(np.finfo("f8").max)),
     "i4": _integer(32),
     "i8": _integer(64),
     "bool": _boolean,

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from raysearch.errors import FormatError
 from raysearch.read.fits import Hdu, Header
 
+MOST_PLANES = 1_000_000
+"""A header that promises more is damaged: its axis alone would fill the memory."""
 COMMON_UNITS_UM = {"um": 1.0, "nm": 1e-3, "m": 1e6, "Angstrom": 1e-4}
 """Spares the import of astropy.units for nearly every file."""
 WIDTHS = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
@@ -63,6 +65,8 @@ def wavelengths(header: Header, planes: int, table: NDArray[np.float64] | None =
     """
     kind = header.string("CTYPE3").upper()
     _check_kind(kind)
+    if planes > MOST_PLANES:
+        raise FormatError(f"its header promises {planes:,} planes, more than any spectrograph's {MOST_PLANES:,}")
     factor = _factor(header.string("CUNIT3"))
     axis = _linear(header, planes, step_needed=table is None)
     if table is not None:

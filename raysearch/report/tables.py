@@ -76,7 +76,7 @@ def to_table(table: pa.Table, *, ascii_only: bool = False) -> Table:
                 texts = [text.encode("ascii", "backslashreplace").decode() for text in texts]
             values = np.array(texts, dtype=str)
         else:
-            values = flat.fill_null(0).to_numpy() if flat.null_count else flat.to_numpy()
+            values = flat.fill_null(pa.scalar(0).cast(flat.type)).to_numpy() if flat.null_count else flat.to_numpy()
         if flat.null_count:
             columns.append(MaskedColumn(values, mask=flat.is_null().to_numpy(), **about))
         else:
@@ -91,6 +91,8 @@ def write(table: pa.Table, path: Path) -> None:
     ------
     ConfigError
         If the ending is none of these.
+    OSError
+        If the file cannot be written.
     """
     ending = path.suffix.lower()
     if ending not in FORMATS:
@@ -109,9 +111,16 @@ def write(table: pa.Table, path: Path) -> None:
 
 
 def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column without nesting: lists and structures as text, in the manner of the program's messages."""
-    if not pa.types.is_nested(column.type):
-        return column.cast(pa.string()) if pa.types.is_large_string(column.type) else column
+    """Return a column of text, numbers or booleans: all else (lists, times, bytes) as text that a person can read."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _flat(column.cast(kind.value_type))
+    if pa.types.is_large_string(kind) or pa.types.is_null(kind):
+        return column.cast(pa.string())
+    if pa.types.is_string(kind) or pa.types.is_boolean(kind) or pa.types.is_float32(kind) or pa.types.is_float64(kind):
+        return column
+    if pa.types.is_signed_integer(kind):
+        return column
     return pa.chunked_array([[None if v is None else _text(v) for v in column.to_pylist()]], type=pa.string())
 
 
@@ -120,4 +129,6 @@ def _text(value: object) -> str:
         return str(value.get("name", value))
     if isinstance(value, list):
         return "; ".join(map(_text, value))
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
     return str(value)

@@ -79,10 +79,10 @@ def test_what_is_no_detector_is_a_sentence(tmp_path, name, message):
     assert message in str(caught.value)
 
 
-def test_an_import_that_fails_inside_the_users_module_is_told_as_it_is(tmp_path, monkeypatch):
+def test_an_import_that_fails_inside_the_users_module_is_told_with_its_place(tmp_path, monkeypatch):
     (tmp_path / "mine_that_imports.py").write_text("import a_package_they_forgot")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="a_package_they_forgot"):
+    with pytest.raises(ConfigError, match=r"a_package_they_forgot.*mine_that_imports\.py, line 1"):
         open_detector("mine_that_imports.Thing")
 
 
@@ -100,3 +100,24 @@ def test_options_go_to_the_detector():
 def test_an_option_it_does_not_take_is_named(name):
     with pytest.raises(ConfigError, match=r"'threshold'; the options it takes: (none|as_printed)"):
         open_detector(name, {"threshold": 3})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("class A(:\n    pass", "line 1"),
+        ("raise RuntimeError('not today')", "RuntimeError: not today"),
+        ("import sys\nsys.exit(0)", "SystemExit: 0"),
+        ("class A:\n    def __init__(self):\n        1 / 0", "ZeroDivisionError: division by zero"),
+        ("class A:\n    window, columns = '5', {}\n    def detect(self, pixels): ...", "window = '5'"),
+        ("class A:\n    window, columns = 2.5, {}\n    def detect(self, pixels): ...", "window = 2.5"),
+        ("class A:\n    window, columns = 5, ['snr']\n    def detect(self, pixels): ...", "columns = ['snr']"),
+        ("class A:\n    window, columns = 5, {'snr': 8}\n    def detect(self, pixels): ...", "columns = {'snr': 8}"),
+    ],
+)
+def test_a_users_class_that_does_not_work_is_told_with_its_place(tmp_path, text, said):
+    (tmp_path / "own.py").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        open_detector(f"{tmp_path}/own.py:A")
+    assert said in str(caught.value)
+    assert "own.py" in str(caught.value)

@@ -101,3 +101,15 @@ def test_a_line_record_has_all_targets_of_its_window() -> None:
         ["far"],
         ["somebody's own"],
     ]
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("f4", 1e300), ("str", "\ud800")])
+def test_a_value_that_its_type_cannot_hold_is_named(dtype: str, value: object) -> None:
+    with pytest.raises(DetectorError, match=f"is no '{dtype}'"):
+        checked([Candidate("t", {"x": value})], {"x": dtype}, lines=False)
+
+
+@pytest.mark.parametrize("name", ["S/N", "größe", "", "2nd"])
+def test_names_of_columns_fit_every_format(name: str) -> None:
+    with pytest.raises(DetectorError, match="made of letters"):
+        candidate_schema({name: "f4"}, lines=True)

@@ -67,3 +67,21 @@ def test_a_columns_name_says_its_unit(column, unit):
 def test_an_ending_that_says_no_format(tmp_path):
     with pytest.raises(ConfigError, match=r"'\.txt'; use one of \.ecsv"):
         tables.write(RECORDS, tmp_path / "t.txt")
+
+
+@pytest.mark.parametrize("ending", [".ecsv", ".vot", ".fits", ".csv"])
+def test_columns_of_any_kind_are_written(tmp_path, ending):
+    odd = pa.table(
+        {
+            "flag": [True, None],
+            "kind": pa.array(["a", None]).dictionary_encode(),
+            "nothing": pa.nulls(2),
+            "raw": [b"\xff", None],
+            "day": pa.array([0, None], pa.date32()),
+            "when": pa.array([0, None], pa.timestamp("us")),
+            "half": pa.array([1.5, None], pa.float16()),
+            "large": pa.array([2**64 - 1, None], pa.uint64()),
+        }
+    )
+    tables.write(odd, tmp_path / f"t{ending}")
+    assert (tmp_path / f"t{ending}").stat().st_size

@@ -37,6 +37,7 @@ CANDIDATES, OUTCOMES = "candidates", "outcomes"
 FORMAT = 1
 """Version of this layout, in run.json."""
 
+_FILES = (SEARCH, RUN, WORK)
 _PART = re.compile(r"part-(\d{6,})\.arrow")
 _PACKAGES = ("raysearch", "ray", "numpy", "pyarrow", "astropy", "scipy")
 
@@ -84,17 +85,20 @@ class Ledger:
         _check_work(work)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            _refuse_strange(folder)  # before anything in it is touched
             lock = _locked(folder)
         except OSError as exc:
             raise RunFolderError(f"{folder} cannot be written: {exc.strerror or exc}; choose another --out") from exc
         try:
-            _sweep(folder)
             if (folder / RUN).exists():
                 run = read_run(folder)
                 _check_same(folder, run, config_hash, work, candidate_schema)
             else:
                 run = _header(config_hash, shard_size, len(work), candidate_schema, about)
                 _create(folder, search_toml, work, run)
+            for name in (CANDIDATES, OUTCOMES):
+                (folder / name).mkdir(exist_ok=True)
+            _sweep(folder)
             return cls(folder, lock, run, candidate_schema)
         except BaseException:
             lock.close()
@@ -111,8 +115,8 @@ class Ledger:
         return int(self._run["shard_size"])
 
     def done(self) -> set[int]:
-        """Return the shards whose outcomes stand."""
-        return set(_parts(self._folder, OUTCOMES))
+        """Return the shards whose two parts stand."""
+        return set(_done(self._folder))
 
     def commit(self, shard: int, candidates: pa.Table, outcomes: pa.Table) -> None:
         """Write a shard's two parts, the candidates first: once the outcomes stand, both do."""
@@ -137,13 +141,13 @@ class Ledger:
 
 def read_outcomes(folder: Path) -> pa.Table:
     """Return one row per observation done so far, in the order of the work list; of any run folder, also one in use."""
-    tables = [read_arrow(path) for path in _parts(folder, OUTCOMES).values()]
+    tables = [read_arrow(path) for path in _done(folder).values()]
     return pa.concat_tables([OUTCOME_SCHEMA.empty_table(), *tables])
 
 
 def read_candidates(folder: Path) -> pa.Table:
     """Return the candidate records of every shard done so far, in the order of the work list."""
-    done = _parts(folder, OUTCOMES)
+    done = _done(folder)
     tables = [read_arrow(path) for shard, path in _parts(folder, CANDIDATES).items() if shard in done]
     return pa.concat_tables([_schema(read_run(folder)).empty_table(), *tables])
 
@@ -261,13 +265,6 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 def _create(folder: Path, search_toml: str, work: pa.Table, run: Mapping[str, Any]) -> None:
     """Write a new folder, run.json last: without it there is no run folder yet."""
-    ours = {SEARCH, WORK, LOCK, CANDIDATES, OUTCOMES}
-    strange = sorted(path.name for path in folder.iterdir() if path.name not in ours)
-    if strange or _parts(folder, OUTCOMES):
-        found = ", ".join(strange[:3]) or "outcomes"
-        raise RunFolderError(f"{folder} is not empty and no run folder: it has {found} and no {RUN}; choose another --out")
-    for name in (CANDIDATES, OUTCOMES):
-        (folder / name).mkdir(exist_ok=True)
     write_whole(folder / SEARCH, lambda file: file.write(search_toml.encode()))
     write_arrow(folder / WORK, work)
     write_json(folder / RUN, run)
@@ -275,7 +272,7 @@ def _create(folder: Path, search_toml: str, work: pa.Table, run: Mapping[str, An
 
 def _locked(folder: Path) -> IO[str]:
     """Return the open lock file; the lock goes with the process, however it ends."""
-    lock = (folder / LOCK).open("w")
+    lock = (folder / LOCK).open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:
@@ -286,11 +283,32 @@ def _locked(folder: Path) -> IO[str]:
     return lock
 
 
+def _refuse_strange(folder: Path) -> None:
+    """Raise RunFolderError where a folder without run.json holds anything but what a run killed at its very start leaves."""
+    if (folder / RUN).exists():
+        return
+    ours = {LOCK, CANDIDATES, OUTCOMES, *_FILES, *(name + TORN for name in _FILES)}
+    strange = sorted(path.name for path in folder.iterdir() if path.name not in ours)
+    if strange or _parts(folder, OUTCOMES):
+        found = ", ".join(strange[:3]) or "outcomes"
+        raise RunFolderError(f"{folder} is not empty and no run folder: it has {found} and no {RUN}; choose another --out")
+
+
 def _sweep(folder: Path) -> None:
-    """Remove what a killed run left half written."""
-    for place in (folder, folder / CANDIDATES, folder / OUTCOMES):
-        for torn in place.glob("*" + TORN):
-            torn.unlink()
+    """Remove what a killed run left half written, and nothing else."""
+    torn = [folder / (name + TORN) for name in _FILES]
+    for kind in (CANDIDATES, OUTCOMES):
+        torn += [
+            path for path in (folder / kind).iterdir() if _PART.fullmatch(path.name.removesuffix(TORN)) and path.suffix == TORN
+        ]
+    for path in torn:
+        path.unlink(missing_ok=True)
+
+
+def _done(folder: Path) -> dict[int, Path]:
+    """Return the outcome parts of the shards whose candidates stand too: they are written first, but may be removed by hand."""
+    candidates = _parts(folder, CANDIDATES)
+    return {shard: path for shard, path in _parts(folder, OUTCOMES).items() if shard in candidates}
 
 
 def _parts(folder: Path, kind: str) -> dict[int, Path]:

@@ -17,7 +17,7 @@ from raysearch.engine.inline import run_inline
 from raysearch.engine.job import Job
 from raysearch.engine.ledger import Ledger
 from raysearch.engine.options import EngineOptions
-from raysearch.errors import ConfigError
+from raysearch.errors import ConfigError, RunFolderError
 
 
 def run(job: Job, work: pa.Table, ledger: Ledger, options: EngineOptions, observers: Sequence[Observer] = ()) -> Totals:
@@ -42,8 +42,13 @@ def run(job: Job, work: pa.Table, ledger: Ledger, options: EngineOptions, observ
         if session.totals.left:
             with _interruptible(session), session.ticking():
                 engine(job, work, session, options)
-        if session.totals.left:  # a Ctrl-C that came before the end
+        if session.totals.left and session.stopped.is_set():  # a Ctrl-C that came before the end
             raise KeyboardInterrupt
+        if session.totals.left:
+            raise RunFolderError(
+                f"{ledger.folder} is damaged: its parts hold {session.totals.done:,} outcomes of {session.totals.observations:,} "
+                "observations; remove its folders candidates and outcomes, and run again"
+            )
         totals = session.finished()
         ledger.close(totals)
     session.tell(RunFinished(totals))

@@ -235,3 +235,23 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     write_arrow(path, pa.table({"x": [2]}))
     assert path.stat().st_ino != before
     assert read_arrow(path)["x"].to_pylist() == [2]
+
+
+def test_a_refused_folder_stays_as_it_was(tmp_path: Path) -> None:
+    for name in ("draft.tmp", "thesis.tex", ".lock"):
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "candidates").mkdir()
+    (tmp_path / "candidates" / "notes.tmp").write_text("mine")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(RunFolderError, match="not empty and no run folder"):
+        ledger_of(tmp_path, JOB, work_list(["detected"]))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_shard_whose_candidates_were_removed_is_not_done(tmp_path: Path) -> None:
+    with ledger_of(tmp_path, JOB, work_list(["detected"] * 10)) as ledger:
+        ledger.commit(0, *shard_tables("a"))
+        assert ledger.done() == {0}
+        (tmp_path / "candidates" / "part-000000.arrow").unlink()
+        assert ledger.done() == set()
+        assert status(tmp_path).done == 0

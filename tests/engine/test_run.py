@@ -23,7 +23,8 @@ from engine_fakes import (
 )
 
 from raysearch.engine import EngineOptions, Event, RunFinished, RunStarted, ShardDone, Tick, read_outcomes, read_run, run, status
-from raysearch.errors import ConfigError
+from raysearch.engine.files import read_arrow, write_arrow
+from raysearch.errors import ConfigError, RunFolderError
 from raysearch.model import STATUSES
 
 
@@ -225,3 +226,21 @@ def test_time_is_told_while_a_shard_takes_long(tmp_path: Path) -> None:
     heard: list[Event] = []
     run_in(tmp_path, job_of(FakeReader(4.0)), work_list(["detected"]), "inline", [heard.append])
     assert any(isinstance(event, Tick) for event in heard[:-1])
+
+
+def test_a_part_with_too_few_rows_is_damage_and_no_ctrl_c(tmp_path: Path) -> None:
+    work = work_list(["detected"] * 10)
+    run_in(tmp_path, job_of(), work, shard_size=5)
+    part = tmp_path / "outcomes" / "part-000001.arrow"
+    write_arrow(part, read_arrow(part).slice(0, 3))
+    with pytest.raises(RunFolderError, match="8 outcomes of 10 observations"):
+        run_in(tmp_path, job_of(), work, shard_size=5)
+
+
+def test_a_folder_of_parts_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    work = work_list(["detected"] * 10)
+    run_in(tmp_path, job_of(), work)
+    for path in (tmp_path / "outcomes").iterdir():
+        path.unlink()
+    (tmp_path / "outcomes").rmdir()
+    assert run_in(tmp_path, job_of(), work).done == 10

@@ -19,6 +19,7 @@ from .errors import RaysearchError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from .engine import Totals
     from .search import Result, Search
 
 SEARCH_HELP = "a shipped search's name, or the path of a TOML file"
@@ -99,17 +100,27 @@ def _load(options: argparse.Namespace) -> Search:
 
 
 def _run(options: argparse.Namespace) -> int:
-    result = _search(_load(options), options.out, options.limit, dashboard=options.dashboard)
-    return 1 if result.totals.by_status["failed"] else 0
+    totals = _search(_load(options), options.out, options.limit, dashboard=options.dashboard).totals
+    return 1 if totals.by_status["failed"] else 0
 
 
-def _search(search: Search, out: Path, limit: int | None, *, dashboard: bool) -> Result:
+def _search(search: Search, out: Path, limit: int | None, *, dashboard: bool) -> _Report:
     from .engine import ProgressLine
 
     _say_work(search)
     result = search.run(out, limit=limit, dashboard=dashboard, observers=[ProgressLine(sys.stderr)])
-    _say_result(result)
-    return result
+    report = _Report(result)
+    _say_result(report)
+    return report
+
+
+class _Report:
+    """What is told of a run folder; its many part files are read once."""
+
+    def __init__(self, result: Result) -> None:
+        self.result = result
+        self.totals = result.totals
+        self.outcomes = result.arrow("outcomes")
 
 
 def _say_work(search: Search) -> None:
@@ -127,10 +138,10 @@ def _say_work(search: Search) -> None:
     print(f"  {asked}{untold}", flush=True)
 
 
-def _say_result(result: Result) -> None:
-    outcomes = result.arrow("outcomes")
-    _say_ledger(result)
-    _say_reasons(outcomes)
+def _say_result(report: _Report) -> None:
+    result = report.result
+    _say_ledger(report.totals)
+    _say_reasons(report.outcomes)
     candidates = result.arrow("candidates")
     print(f"\n{candidates.num_rows:,} candidates" + (":" if candidates.num_rows else ""))
     if candidates.num_rows:
@@ -144,10 +155,9 @@ def _say_result(result: Result) -> None:
     print(f"\nrun folder: {result.folder}")
 
 
-def _say_ledger(result: Result) -> None:
+def _say_ledger(totals: Totals) -> None:
     from .engine.progress import readable_bytes
 
-    totals = result.totals
     counts = "  ".join(f"{name} {count:,}" for name, count in totals.by_status.items())
     print(f"\nledger: {counts}  = {totals.done:,} of {totals.observations:,} observations")
     print(f"read {readable_bytes(totals.bytes_read)} in {totals.requests:,} requests")
@@ -198,12 +208,12 @@ def _plan(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     from .search import Result
 
-    result = Result(options.dir)
-    about = result.about
+    report = _Report(Result(options.dir))
+    about = report.result.about
     state = f"finished {about['finished']}" if about.get("finished") else "not finished"
     print(f"search {about['name']} ({about['config_hash']}), {state}")
-    _say_ledger(result)
-    _say_reasons(result.arrow("outcomes"))
+    _say_ledger(report.totals)
+    _say_reasons(report.outcomes)
     return 0
 
 
@@ -232,8 +242,8 @@ def _demo(options: argparse.Namespace) -> int:
     print("an archive on this machine stands in for SIMBAD, MAST and S3: its sky is made up, the clients and the search are real")
     with LocalArchive(holdings) as archive:
         settings = {f"services.{name}": url for name, url in archive.services.items()}
-        result = _search(Search.load("jets", settings), options.out or _fresh_folder(), None, dashboard=options.dashboard)
-    ended = {row["obs_id"]: row["status"] for row in result.arrow("outcomes").to_pylist()}
+        report = _search(Search.load("jets", settings), options.out or _fresh_folder(), None, dashboard=options.dashboard)
+    ended = {row["obs_id"]: row["status"] for row in report.outcomes.to_pylist()}
     expected = {obs_id: status for obs_id, status in holdings.expected.items() if status != "unmatched"}
     print(
         "every observation ended as the made-up sky says; it holds damaged files on purpose"

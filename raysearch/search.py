@@ -29,6 +29,7 @@ from .engine import (
     shard_size_for,
     status,
 )
+from .engine.events import column_sum, count_statuses
 from .engine.files import read_arrow, write_arrow
 from .errors import RunFolderError
 from .model import Candidate, Detector, Observation, Pixels, Reader, Usage, observations_from_arrow
@@ -69,15 +70,14 @@ class Plan:
     @property
     def totals(self) -> dict[str, int]:
         """Observations, files to be read, bytes and requests, and how many are skipped or cannot be read."""
-        rows = self.outcomes
-        states = rows["status"].to_pylist()
+        ended = count_statuses(self.outcomes)
         return {
-            "observations": rows.num_rows,
-            "files": states.count("nothing"),
-            "skipped": states.count("skipped"),
-            "failed": states.count("failed"),
-            "bytes": sum(rows["bytes_read"].to_pylist()),
-            "requests": sum(rows["requests"].to_pylist()),
+            "observations": self.outcomes.num_rows,
+            "files": ended["nothing"],
+            "skipped": ended["skipped"],
+            "failed": ended["failed"],
+            "bytes": column_sum(self.outcomes, "bytes_read"),
+            "requests": column_sum(self.outcomes, "requests"),
         }
 
     def write(self, folder: str | Path) -> Path:

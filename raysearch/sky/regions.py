@@ -10,7 +10,7 @@ A circle is kept as an outline of one vertex that is widened by its radius, and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -117,6 +117,10 @@ class Regions:
         farthest = np.maximum.reduceat(angle_between(start, centre[shape]), first) if len(first) else np.zeros(0)
         plane = np.concatenate((begin, begin[following]), axis=-1)
         return cls(owner, centre, farthest + radius, radius, axes, first, count, start, stop, plane, pole)
+
+    def renumbered(self, first: int) -> Regions:
+        """Return the same shapes, their footprints counted from `first`."""
+        return replace(self, owner=self.owner + first)
 
     def holds(self, shape: Indices, points: Floats, widen: float = 0.0) -> Bools:
         """Return whether the shape of each pair holds its point, or lies within `widen` (radians) of it.

@@ -21,6 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from _memory import tree_pss
+
 LINES = (25.988, 24.519, 17.936, 5.340, 1.644, 1.600, 1.257)
 
 
@@ -95,19 +97,6 @@ def child(task):
         else ours(request["services"], request["out"], request["engine"])
     )
     Path(request["answer"]).write_text(json.dumps(found))
-
-
-def tree_pss(process):
-    """Return the proportional set size of a process and all beneath it, bytes."""
-    import psutil
-
-    total = 0
-    for one in [process, *process.children(recursive=True)]:
-        try:
-            total += one.memory_full_info().pss
-        except psutil.Error:
-            continue
-    return total
 
 
 def measure(archive, request, scratch):

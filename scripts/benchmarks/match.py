@@ -2,6 +2,8 @@
 
 The practice is that of the Fornax jets notebook: for each footprint, project every target (TAN, about the footprint's centre), then
 ask a matplotlib Path which lie inside. It takes minutes, so it is timed on a sample of the footprints and scaled up.
+
+--large: 1e6 footprints x 1e8 targets, which stream (match_large.py; its options follow).
 """
 
 import argparse
@@ -59,6 +61,11 @@ def best_of(times: int, ra: np.ndarray, dec: np.ndarray, footprints: list[Footpr
 
 
 def main() -> int:
+    if "--large" in sys.argv[1:]:
+        import match_large
+
+        sys.argv.remove("--large")
+        return match_large.main()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--targets", type=int, default=60_000)
     parser.add_argument("--footprints", type=int, default=30_000)

@@ -1,4 +1,4 @@
-"""The local archive as its users see it: one process on loopback that answers as SIMBAD, MAST and S3."""
+"""The local archive as its users see it: one process on loopback that answers as SIMBAD, the registry, the archives and S3."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LocalArchive:
     >>> from raysearch.testing import Holdings, LocalArchive, target_row
     >>> with LocalArchive(Holdings(targets=(target_row("A", 10.0, 20.0),))) as archive:
     ...     sorted(archive.services)
-    ['mast', 's3', 'simbad']
+    ['heasarc', 'irsa', 'mast', 'registry', 's3', 'simbad']
 
     Clients are pointed at `services`; nothing here touches the environment. The process ends with the block, and also when the
     process that started it dies.
@@ -48,8 +48,20 @@ class LocalArchive:
 
     @property
     def services(self) -> dict[str, str]:
-        """Service -> its base address: SIMBAD's TAP, MAST's server, the endpoint of S3 (path-style, unsigned)."""
-        return {"simbad": f"{self.url}/simbad/sim-tap", "mast": self.url, "s3": self.url}
+        """Service -> its base address.
+
+        The TAP services of SIMBAD and the registry; the servers of MAST, IRSA (`SIA`, `TAP`, `ibe`) and HEASARC (`xamin/vo`,
+        `FTP`); the endpoint of S3 (path-style, unsigned).
+        """
+        here = self.url
+        return {
+            "simbad": f"{here}/simbad/sim-tap",
+            "mast": here,
+            "irsa": here,
+            "heasarc": here,
+            "registry": f"{here}/regtap",
+            "s3": here,
+        }
 
     @property
     def pid(self) -> int:

@@ -8,14 +8,34 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+Service = Literal["simbad", "mast", "irsa", "heasarc", "registry", "s3"]
 ObjectFault = Literal["403", "404", "503", "stall", "reset", "truncate"]
 """503 is answered; a stall falls silent, a reset breaks and a truncate closes the connection half way through the body."""
-SimbadFault = Literal["error", "503", "hang", "truncated"]
-"""`error`: status 400 with a VOTable that says why; `truncated`: status 200 with half a VOTable."""
-MastFault = Literal["error", "500", "504", "html", "hang"]
-"""`error`: status 200 whose JSON says ERROR; `html`: status 200 with a page."""
-LookupFault = Literal["absent", "503", "hang", "html"]
-"""`absent`: unknown products are left out of path_lookup's answer, instead of null."""
+ServiceFault = Literal["error", "429", "500", "503", "504", "html", "hang", "truncated", "half", "empty"]
+"""`error`: status 400 with a VOTable that says why; `html`: status 200 with a page; `truncated`: status 200 with half a VOTable;
+`half`: the connection closes half way through it; `empty`: no rows, whatever there is."""
+MastFault = Literal["error", "500", "503", "504", "html", "hang", "page"]
+"""`error`: status 200 whose JSON says ERROR; `html`: status 200 with a page; `page`: every page but the first has no rows."""
+LookupFault = Literal["absent", "null", "403", "404", "503", "hang", "html"]
+"""`absent`: unknown products are left out of path_lookup's answer, instead of null; `null`: no product has a path."""
+CapabilitiesFault = Literal["404", "elsewhere"]
+"""`elsewhere`: the document sends clients to an address where nobody answers."""
+CutoutFault = Literal["400", "500", "503", "hang", "half"]
+"""`400`: as if no cutout met its image; `half`: the connection closes half way through the body."""
+DatalinkFault = Literal["older", "error", "503", "hang", "empty"]
+"""`older`: semantics as HEASARC's prototype of 2022 had them, without `#this`."""
+
+KINDS: Mapping[str, Any] = {
+    "simbad": ServiceFault,
+    "irsa": ServiceFault,
+    "heasarc": ServiceFault,
+    "registry": ServiceFault,
+    "mast": MastFault,
+    "lookup": LookupFault,
+    "capabilities": CapabilitiesFault,
+    "cutout": CutoutFault,
+    "datalink": DatalinkFault,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +43,15 @@ class Faults:
     """How the archive misbehaves; by default not at all."""
 
     delay: tuple[float, float] = (0.0, 0.0)
-    """Seconds before the first byte of an answer about an object: uniform between the two."""
+    """Seconds before the first byte of every answer: uniform between the two."""
     bandwidth: float | None = None
-    """Bytes per second of one response; None: as fast as it goes."""
+    """Bytes per second of one response about an object; None: as fast as it goes."""
     chance: Mapping[ObjectFault, float] = field(default_factory=dict)
     """Fault -> its probability for each request of an object."""
     keys: Mapping[str, ObjectFault] = field(default_factory=dict)
-    """S3 key, or uri for Download/file, -> the fault of every request of it."""
-    simbad: SimbadFault | None = None
+    """S3 key, uri for Download/file, or path at IRSA or HEASARC (`ibe/data/...`, `FTP/...`) -> the fault of every request of it."""
+    simbad: ServiceFault | None = None
+    """Of SIMBAD's queries."""
     simbad_limit: int | None = None
     """Rows SIMBAD sends at most, whatever MAXREC says."""
     mast: MastFault | None = None
@@ -39,6 +60,22 @@ class Faults:
     """How often `invoke` answers EXECUTING to a query before it is COMPLETE."""
     lookup: LookupFault | None = None
     """Of path_lookup."""
+    irsa: ServiceFault | None = None
+    """Of IRSA's queries, SIA2 and TAP."""
+    irsa_limit: int | None = None
+    """Rows IRSA sends at most, whatever MAXREC says."""
+    capabilities: CapabilitiesFault | None = None
+    """Of IRSA's SIA2 capabilities."""
+    cutout: CutoutFault | None = None
+    """Of IRSA's cutouts."""
+    heasarc: ServiceFault | None = None
+    """Of HEASARC's queries, SIA1 and TAP."""
+    heasarc_limit: int | None = None
+    """Rows HEASARC sends at most, whatever MAXREC says."""
+    datalink: DatalinkFault | None = None
+    """Of HEASARC's datalink."""
+    registry: ServiceFault | None = None
+    """Of the registry's queries."""
     strikes: int | None = None
     """How many requests of a service, and of each of `keys`, are struck before it recovers; None: all."""
     seed: int = 0
@@ -48,13 +85,13 @@ class Faults:
         unknown = (set(self.chance) | set(self.keys.values())) - known
         if unknown:
             raise ValueError(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
-        for name in ("simbad", "mast", "lookup"):
+        for name in KINDS:
             self._check(name)
         if not 0 <= sum(self.chance.values()) <= 1:
             raise ValueError("the probabilities of faults must add up to no more than 1")
 
     def _check(self, name: str) -> None:
-        kinds = get_args({"simbad": SimbadFault, "mast": MastFault, "lookup": LookupFault}[name])
+        kinds = get_args(KINDS[name])
         value = getattr(self, name)
         if value is not None and value not in kinds:
             raise ValueError(f"no such fault of {name}: {value}; there are {', '.join(kinds)}")
@@ -85,17 +122,40 @@ class Injector:
                 return kind
         return None
 
-    def simbad(self) -> SimbadFault | None:
-        """Return the fault of this query, if any."""
-        return self.faults.simbad if self.faults.simbad and self._strikes("simbad") else None
+    def service(self, name: Service) -> ServiceFault | None:
+        """Return the fault of this query of a service that answers in VOTables, if any."""
+        fault: ServiceFault | None = self._of(name)
+        return fault
 
     def mast(self) -> MastFault | None:
         """Return the fault of this invoke, if any."""
-        return self.faults.mast if self.faults.mast and self._strikes("mast") else None
+        fault: MastFault | None = self._of("mast")
+        return fault
 
     def lookup(self) -> LookupFault | None:
         """Return the fault of this path_lookup, if any."""
-        return self.faults.lookup if self.faults.lookup and self._strikes("lookup") else None
+        fault: LookupFault | None = self._of("lookup")
+        return fault
+
+    def capabilities(self) -> CapabilitiesFault | None:
+        """Return the fault of this request of SIA2's capabilities, if any."""
+        fault: CapabilitiesFault | None = self._of("capabilities")
+        return fault
+
+    def cutout(self) -> CutoutFault | None:
+        """Return the fault of this cutout, if any."""
+        fault: CutoutFault | None = self._of("cutout")
+        return fault
+
+    def datalink(self) -> DatalinkFault | None:
+        """Return the fault of this datalink, if any."""
+        fault: DatalinkFault | None = self._of("datalink")
+        return fault
+
+    def row_limit(self, service: Service) -> int | None:
+        """Return how many rows a service sends at most, if there is such a limit."""
+        limit: int | None = getattr(self.faults, f"{service}_limit", None)
+        return limit
 
     def still_executing(self, query: str) -> bool:
         """Return whether a query has to be asked again."""
@@ -105,6 +165,10 @@ class Injector:
     def delay(self) -> float:
         """Return the seconds to the first byte of this answer."""
         return self._random.uniform(*self.faults.delay)
+
+    def _of(self, name: str) -> Any:
+        fault = getattr(self.faults, name)
+        return fault if fault and self._strikes(name) else None
 
     def _strikes(self, name: str) -> bool:
         self._struck[name] += 1

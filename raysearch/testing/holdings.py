@@ -1,4 +1,4 @@
-"""What the local archive holds: objects of SIMBAD, observations of MAST, and the files behind them.
+"""What the local archive holds: objects of SIMBAD, observations of MAST, IRSA and HEASARC, and the files behind them.
 
 The process that starts an archive writes its holdings into a folder (`holdings.json` and one `bodies.bin` with every distinct
 file, so that a thousand keys may share eight bodies); the server process maps that folder.
@@ -38,7 +38,9 @@ class Product:
     in_cloud: bool = True
     """Whether S3 has it."""
     downloadable: bool = True
-    """Whether Download/file has it."""
+    """Whether its archive's own server has it: Download/file, or `path`."""
+    path: str = ""
+    """Its path at IRSA or HEASARC, `ibe/data/...` or `FTP/...`; empty for one of MAST."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,10 @@ class Holdings:
     """obs_id -> rest wavelengths (micrometres) of the jets in its file; an empty tuple for a field known to be empty."""
     expected: Mapping[str, str] = field(default_factory=dict)
     """obs_id -> how the shipped `jets` search ends for it: a Status, or `unmatched` where no target lies in the footprint."""
+    irsa: tuple[Row, ...] = ()
+    """What IRSA's SIA2 finds, em_min and em_max in metres; `{origin}` in an address is where the archive answers."""
+    tables: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)
+    """Table of IRSA's TAP (`spherex.plane`, `spherex.artifact`) or HEASARC's (`chanmaster`) -> its rows."""
 
     def write(self, folder: Path) -> None:
         """Write the holdings where a server process finds them."""
@@ -74,6 +80,8 @@ class Holdings:
         tables = {
             "targets": list(self.targets),
             "observations": list(self.observations),
+            "irsa": list(self.irsa),
+            "tables": {name: list(rows) for name, rows in self.tables.items()},
             "products": [asdict(p) for p in self.products],
             "bodies": bodies,
         }

@@ -12,9 +12,11 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from raysearch.testing.faults import MastFault
-from raysearch.testing.holdings import Row
+from raysearch.testing import regions
+from raysearch.testing.faults import LookupFault, MastFault
+from raysearch.testing.holdings import Product, Row
 from raysearch.testing.objects import FAREWELL, send_object
+from raysearch.testing.replies import html
 from raysearch.testing.shelf import Shelf
 
 COLUMNS = {
@@ -32,7 +34,16 @@ SEPARATED = {"obs_collection", "project", "filters", "wavelength_region", "targe
 POLL_SECONDS = 0.2
 """How long a query that is still executing is held before it is answered so."""
 
-HTML = "<!DOCTYPE html><html><body><h1>MAST is under maintenance</h1></body></html>"
+PRODUCT_COLUMNS = {
+    "obsID": "string", "obs_collection": "string", "dataproduct_type": "string", "obs_id": "string", "description": "string",
+    "type": "string", "dataURI": "string", "productType": "string", "productGroupDescription": "string",
+    "productSubGroupDescription": "string", "productDocumentationURL": "string", "project": "string", "prvversion": "string",
+    "proposal_id": "string", "productFilename": "string", "size": "int", "parent_obsid": "string", "dataRights": "string",
+    "calib_level": "int", "filters": "string",
+}  # fmt: skip
+"""The columns of a product and their types."""
+DATATYPES = {"float": "double", "int": "int", "string": "char", "boolean": "boolean"}
+PAGE_ROWS = 50_000
 
 
 class Mast:
@@ -55,28 +66,31 @@ class Mast:
     async def _columns(self, _: web.Request) -> web.Response:
         config: dict[str, dict[str, str]] = {}
         for name, kind in COLUMNS.items():
-            config[name] = {"text": name, "type": kind}
+            config[name] = {"text": name, "vot.datatype": DATATYPES[kind]}
             if name in SEPARATED:
                 config[name]["separator"] = ";"
         return web.json_response(config)
 
     async def _invoke(self, request: web.Request) -> web.Response:
         fault = self._shelf.injector.mast()
-        if fault is not None:
+        if fault is not None and fault != "page":
             return await _misbehave(fault)
         query = json.loads(parse_qs(await request.text())["request"][0])
         if self._shelf.injector.still_executing(query.get("cacheBreaker", "")):
             await asyncio.sleep(POLL_SECONDS)
             return web.json_response({"status": "EXECUTING", "msg": "", "data": []})
         try:
-            return web.json_response(self._answer(query))
+            answer = self._answer(query)
+            if fault == "page" and answer["paging"]["page"] > 1:
+                answer["data"] = []
+            return web.json_response(answer)
         except (KeyError, TypeError, ValueError) as exc:
             return web.json_response({"status": "ERROR", "msg": f"Error converting request: {exc!r}", "data": [], "fields": []})
 
     def _answer(self, query: dict[str, Any]) -> dict[str, Any]:
         service, params = query["service"], query["params"]
         if service == "Mast.Caom.Products":
-            return _page(self._product_rows(str(params["obsid"]).split(",")), query)
+            return _page(self._product_rows(str(params["obsid"]).split(",")), query, PRODUCT_COLUMNS)
         if service not in {"Mast.Caom.Filtered", "Mast.Caom.Filtered.Position"}:
             raise ValueError(f"unknown service {service}")
         tests = [_test(f) for f in params["filters"]]
@@ -84,8 +98,8 @@ class Mast:
             tests.append(_within(params["position"]))
         rows = [row for row in self._shelf.observations if all(test(row) for test in tests)]
         if params.get("columns") == "COUNT_BIG(*)":
-            return _page([{"Column1": len(rows)}], query)
-        return _page(rows, query, COLUMNS)
+            return _page([{"Column1": len(rows)}], query, {"Column1": "int"})
+        return _page(rows, query, _chosen(params.get("columns", "*")))
 
     def _product_rows(self, obsids: list[str]) -> list[Row]:
         """Return the products of observations, by obsid."""
@@ -93,36 +107,34 @@ class Mast:
         observed = [
             (row, self._products.get(row["dataURL"] or "")) for row in self._shelf.observations if str(row["obsid"]) in wanted
         ]
-        return [
-            {
-                "obsID": str(row["obsid"]),
-                "obs_collection": row["obs_collection"],
-                "dataproduct_type": row["dataproduct_type"],
-                "obs_id": row["obs_id"],
-                "description": "synthetic cube",
-                "type": "S",
-                "dataURI": product.uri,
-                "productType": "SCIENCE",
-                "productGroupDescription": "Minimum Recommended Products",
-                "productSubGroupDescription": "S3D",
-                "productFilename": product.uri.rsplit("/", 1)[-1],
-                "size": len(self._shelf.bodies[product.body].content),
-                "dataRights": row["dataRights"],
-                "calib_level": row["calib_level"],
-            }
-            for row, product in observed
-            if product is not None
-        ]
+        return [self._product_row(row, product) for row, product in observed if product is not None]
+
+    def _product_row(self, row: Row, product: Product) -> Row:
+        same = ("obs_collection", "dataproduct_type", "obs_id", "project", "proposal_id", "dataRights", "calib_level", "filters")
+        return {
+            **{name: row[name] for name in same},
+            "obsID": str(row["obsid"]),
+            "parent_obsid": str(row["obsid"]),
+            "description": "synthetic cube",
+            "type": "S",
+            "dataURI": product.uri,
+            "productType": "SCIENCE",
+            "productGroupDescription": "Minimum Recommended Products",
+            "productSubGroupDescription": "S3D",
+            "productFilename": product.uri.rsplit("/", 1)[-1],
+            "size": len(self._shelf.bodies[product.body].content),
+        }
 
     async def _lookup(self, request: web.Request) -> web.Response:
         fault = self._shelf.injector.lookup()
-        if fault is not None and fault != "absent":
+        if fault not in {None, "absent", "null"}:
             return await _misbehave(fault)
         answer: dict[str, Row] = {}
+        as_key = request.query.get("use_cloud_path", "").lower() == "true"
         for uri in request.query.getall("uri", []):
             product = self._products.get(uri)
-            if product is not None and product.located:
-                answer[uri] = {"status_code": 200, "path": f"/{product.key}"}
+            if product is not None and product.located and fault != "null":
+                answer[uri] = {"status_code": 200, "path": product.key if as_key else _path(product.key)}
             elif fault != "absent":
                 answer[uri] = {"status_code": 404, "path": None}
         return web.json_response(answer)
@@ -130,30 +142,37 @@ class Mast:
     async def _download(self, request: web.Request) -> web.StreamResponse:
         uri = request.query.get("uri", "")
         injector = self._shelf.injector
-        await asyncio.sleep(injector.delay())
         fault = injector.of_object(uri)
         product = self._products.get(uri)
         if fault in {"403", "404", "503"}:
-            return web.Response(status=int(fault), text=HTML, content_type="text/html")
+            return html(int(fault))
         if product is None or not product.downloadable:
             return web.Response(status=404, text=f"Not found: {uri}")
         return await send_object(self._shelf, request, self._shelf.bodies[product.body], fault)
 
 
-async def _misbehave(fault: MastFault | str) -> web.Response:
+async def _misbehave(fault: MastFault | LookupFault) -> web.Response:
     if fault == "hang":
         await asyncio.sleep(FAREWELL)
     if fault == "error":
         return web.json_response({"status": "ERROR", "msg": "The query failed on the server", "data": [], "fields": []})
-    status = 200 if fault == "html" else int(fault)
-    return web.Response(status=status, text=HTML, content_type="text/html")
+    return html(200 if fault == "html" else int(fault))
 
 
-def _page(rows: list[Row], query: dict[str, Any], columns: dict[str, str] | None = None) -> dict[str, Any]:
+def _path(key: str) -> str:
+    """Return the path that the lookup gives for a key; clients undo it (astroquery's `mast_relative_path`)."""
+    if key.startswith("mast/hlsp/"):
+        return f"/hlsp_local/public/{key.removeprefix('mast/')}"
+    if key.startswith("panstarrs/ps1/public/"):
+        return f"/ps1/{key.removeprefix('panstarrs/ps1/public/')}"
+    return f"/mast/{key}" if key.startswith("galex/") else f"/{key}"
+
+
+def _page(rows: list[Row], query: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     """Return one page of rows as the portal sends it."""
-    size, page = int(query.get("pagesize", 50000)), int(query.get("page", 1))
-    kinds = {int: "int", float: "float"}
-    names = columns or {name: kinds.get(type(value), "string") for name, value in (rows[0] if rows else {}).items()}
+    size, page = int(query.get("pagesize", PAGE_ROWS)), int(query.get("page", 1))
+    if size < 1 or page < 1:
+        raise ValueError(f"no such page: {page} of {size} rows")
     shown = rows[(page - 1) * size : page * size]
     return {
         "status": "COMPLETE",
@@ -169,6 +188,11 @@ def _page(rows: list[Row], query: dict[str, Any], columns: dict[str, str] | None
             "rowsTotal": len(rows),
         },
     }
+
+
+def _chosen(columns: str) -> dict[str, str]:
+    """Return the columns asked for (all, or a list with commas) and their types."""
+    return COLUMNS if columns == "*" else {name.strip(): COLUMNS[name.strip()] for name in columns.split(",")}
 
 
 def _test(one: dict[str, Any]) -> Callable[[Row], bool]:
@@ -197,17 +221,15 @@ def _test(one: dict[str, Any]) -> Callable[[Row], bool]:
 
 
 def _within(position: str) -> Callable[[Row], bool]:
-    """Return what a row must pass for a cone `ra, dec, radius`, all in degrees."""
+    """Return what a row must pass for a cone `ra, dec, radius` (degrees): its footprint meets it, or without one its centre."""
     ra, dec, radius = (float(part) for part in position.split(","))
+    cone = regions.parse(f"CIRCLE {ra} {dec} {radius}")
 
     def passes(row: Row) -> bool:
-        return separation(ra, dec, row["s_ra"], row["s_dec"]) <= radius
+        try:
+            footprint = regions.parse(row["s_region"] or "")
+        except ValueError:
+            footprint = regions.parse(f"POINT {row['s_ra']} {row['s_dec']}")
+        return regions.intersect(cone, footprint)
 
     return passes
-
-
-def separation(ra1: float, dec1: float, ra2: float, dec2: float) -> float:
-    """Return the angle between two positions, all in degrees (haversine)."""
-    d1, d2, dra = math.radians(dec1), math.radians(dec2), math.radians(ra2 - ra1)
-    h = math.sin((d2 - d1) / 2) ** 2 + math.cos(d1) * math.cos(d2) * math.sin(dra / 2) ** 2
-    return math.degrees(2 * math.asin(min(1.0, math.sqrt(h))))

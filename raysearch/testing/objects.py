@@ -1,4 +1,4 @@
-"""Sends the bytes of files: ranges, pacing and faults, the same for S3 and for MAST's downloads."""
+"""Sends the bytes of files: ranges, pacing and faults, the same for S3 and for the archives' own downloads."""
 
 from __future__ import annotations
 

@@ -13,27 +13,36 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from urllib.parse import urlencode
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from raysearch.testing.faults import Faults, Injector
+from raysearch.testing.heasarc import Heasarc
+from raysearch.testing.irsa import Irsa
 from raysearch.testing.mast import Mast
 from raysearch.testing.objects import REQUEST
+from raysearch.testing.registry import Registry
 from raysearch.testing.s3 import S3
 from raysearch.testing.shelf import Request, Shelf
 from raysearch.testing.simbad import Simbad
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-SERVICE_OF = {"simbad": "simbad", "api": "mast", "portal": "mast"}
+SERVICE_OF = {
+    "simbad": "simbad", "api": "mast", "portal": "mast", "SIA": "irsa", "SIA2": "irsa", "TAP": "irsa", "ibe": "irsa",
+    "xamin": "heasarc", "FTP": "heasarc", "regtap": "registry",
+}  # fmt: skip
+"""First part of a path -> its service; every other path is S3's."""
+LARGEST_UPLOAD = 256 * 1024**2
 CONTROL = "_archive"
 WATCH_SECONDS = 0.5
 
 
 def build_app(shelf: Shelf) -> web.Application:
     """Return the application that answers for every service."""
-    app = web.Application(middlewares=[_recorder(shelf)])
-    for service in (Simbad(shelf), Mast(shelf), _Control(shelf), S3(shelf)):
+    app = web.Application(middlewares=[_recorder(shelf)], client_max_size=LARGEST_UPLOAD)
+    for service in (Simbad(shelf), Mast(shelf), Irsa(shelf), Heasarc(shelf), Registry(shelf), _Control(shelf), S3(shelf)):
         app.add_routes(service.routes())
     return app
 
@@ -74,12 +83,13 @@ def _recorder(shelf: Shelf) -> Middleware:
         first = request.path.split("/")[1]
         if first == CONTROL:
             return await handler(request)
-        form = await request.text() if request.method == "POST" else ""
+        form = await _form(request) if request.method == "POST" else ""
         entry = Request(
             SERVICE_OF.get(first, "s3"), request.method, request.rel_url.human_repr(), request.headers.get("Range", ""), form
         )
         request[REQUEST] = entry
         shelf.arrived(entry)
+        await asyncio.sleep(shelf.injector.delay())
         try:
             response = await handler(request)
         except web.HTTPException as exc:
@@ -91,6 +101,19 @@ def _recorder(shelf: Shelf) -> Middleware:
         return response
 
     return record
+
+
+async def _form(request: web.Request) -> str:
+    """Return the form of a POST as it is logged."""
+    if not request.content_type.startswith("multipart/"):
+        return await request.text()
+    parts = await request.post()
+    told = {}
+    for name, part in parts.items():
+        told[name] = f"{part.file.seek(0, os.SEEK_END)} bytes" if isinstance(part, web.FileField) else str(part)
+        if isinstance(part, web.FileField):
+            part.file.seek(0)
+    return urlencode(told)
 
 
 async def serve(folder: Path, port: int, parent: int) -> None:

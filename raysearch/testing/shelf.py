@@ -7,13 +7,13 @@ import mmap
 from collections import deque
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from raysearch.testing.faults import Faults, Injector
+from raysearch.testing.faults import Faults, Injector, Service
 from raysearch.testing.holdings import Product, Row
 
 LOG_LENGTH = 100_000
-SERVICES = ("simbad", "mast", "s3")
+SERVICES: tuple[Service, ...] = get_args(Service)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +29,14 @@ class Request:
     """One request an archive received."""
 
     service: str
-    """simbad, mast or s3."""
+    """simbad, mast, irsa, heasarc, registry or s3."""
     method: str
     path: str
     """Path and query, percent-decoded."""
     range: str = ""
     """The Range header."""
     form: str = ""
-    """The form of a POST, as sent."""
+    """The form of a POST, as sent; of one with files its texts, and the size of each file."""
     status: int = 0
     """Of the answer; 0 as long as there is none."""
     bytes_sent: int = 0
@@ -50,6 +50,8 @@ class Shelf:
         tables = json.loads((folder / "holdings.json").read_text(encoding="utf-8"))
         self.targets: list[Row] = tables["targets"]
         self.observations: list[Row] = tables["observations"]
+        self.irsa: list[Row] = tables["irsa"]
+        self.tables: dict[str, list[Row]] = tables["tables"]
         self.products = [Product(**row) for row in tables["products"]]
         self.bodies = _map_bodies(folder / "bodies.bin", tables["bodies"])
         self.injector = Injector(Faults())

@@ -1,13 +1,17 @@
 """MAST, asked by astroquery, unmodified but for its three addresses."""
 
 import json
+from pathlib import Path
 
 import pytest
 import requests
+from astropy.coordinates import SkyCoord
+from astropy.utils.data import get_pkg_data_filename
 from astroquery.exceptions import InputWarning, InvalidQueryError, NoResultsWarning, RemoteServiceError
 from astroquery.mast import ObservationsClass
+from astroquery.mast import utils as mast_utils
 
-from raysearch.testing import Faults, cloud_key
+from raysearch.testing import Faults, Holdings, LocalArchive, Product, cloud_key
 
 CUBES = {"obs_collection": "JWST", "dataproduct_type": "cube", "dataRights": "PUBLIC", "calib_level": [0, 1, 2, 3, 4]}
 
@@ -134,3 +138,107 @@ def test_key_rule_is_the_observed_one():
     assert cloud_key(name) == f"jwst/public/jw01373/L3/t/o031/{name}"
     with pytest.raises(ValueError, match="not the name of a level-3"):
         cloud_key("hst_u9o40504m.fits")
+
+
+def test_lookup_in_the_cloud_s_own_words(archive, holdings):
+    """Newer clients say `use_cloud_path`, and take what comes as the key."""
+    uris = [p.uri for p in holdings.products][:40]
+    ask = {"uri": uris, "use_cloud_path": "true"}
+    answer = requests.get(archive.url + "/api/v0.1/path_lookup/", params=ask, timeout=10).json()
+    located = {p.uri: p.key for p in holdings.products if p.located}
+    assert {uri: entry["path"] for uri, entry in answer.items()} == {uri: located.get(uri) for uri in uris}
+
+
+def redirected(archive, monkeypatch):
+    """Send astroquery's hard-coded lookup here."""
+
+    def ask(url, params):
+        return requests.get(url.replace("https://mast.stsci.edu", archive.services["mast"]), params=params, timeout=10)
+
+    monkeypatch.setattr(mast_utils, "_simple_request", ask)
+
+
+def test_astroquery_s_lookup(archive, holdings, monkeypatch):
+    redirected(archive, monkeypatch)
+    uris = [p.uri for p in holdings.products]
+    paths = mast_utils.mast_relative_path(uris, verbose=False)
+    assert paths == [p.key if p.located else None for p in holdings.products]
+    archive.set_faults(Faults(lookup="null"))
+    assert set(mast_utils.mast_relative_path(uris, verbose=False)) == {None}
+    archive.set_faults(Faults(lookup="absent"))
+    with pytest.raises(TypeError):  # one absent key loses the whole call
+        mast_utils.mast_relative_path(uris, verbose=False)
+
+
+def test_keys_that_clients_rewrite(tmp_path, monkeypatch):
+    keys = ("mast/hlsp/x/hlsp_x.fits", "panstarrs/ps1/public/rings/y.fits", "galex/GR6/z.fits", "hst/public/u9o4/u.fits")
+    products = tuple(Product(f"mast:{key.rsplit('/', 1)[-1]}", key, "body") for key in keys)
+    with LocalArchive(Holdings(products=products, bodies={"body": b"x"})) as archive:
+        redirected(archive, monkeypatch)
+        assert mast_utils.mast_relative_path([p.uri for p in products]) == list(keys)
+
+
+@pytest.mark.parametrize("fault", ["403", "404", "503", "html"])
+def test_lookup_refused(archive, fault):
+    archive.set_faults(Faults(lookup=fault, strikes=1))
+    answers = [requests.get(archive.url + "/api/v0.1/path_lookup/?uri=x", timeout=10) for _ in range(2)]
+    assert [a.status_code for a in answers] == [200 if fault == "html" else int(fault), 200]
+    assert answers[0].headers["Content-Type"].startswith("text/html")
+
+
+def test_a_missing_page_is_seen_only_by_counting(archive, mast):
+    archive.set_faults(Faults(mast="page"))
+    assert len(mast.query_criteria(**CUBES, pagesize=7)) == 7  # the client says nothing
+    assert mast.query_criteria_count(**CUBES) == 24
+
+
+def test_chosen_columns(archive):
+    request = {"service": "Mast.Caom.Filtered", "params": {"columns": "obs_id, em_min", "filters": []}, "format": "json"}
+    answer = requests.post(archive.url + "/api/v0/invoke", data={"request": json.dumps(request)}, timeout=10).json()
+    assert [field["name"] for field in answer["fields"]] == ["obs_id", "em_min"]
+    assert all(row.keys() == {"obs_id", "em_min"} for row in answer["data"])
+    request["params"]["columns"] = "nope"
+    answer = requests.post(archive.url + "/api/v0/invoke", data={"request": json.dumps(request)}, timeout=10).json()
+    assert answer["status"] == "ERROR"
+
+
+def test_a_cone_meets_footprints_not_only_their_centres(archive, mast, holdings):
+    row = holdings.observations[0]
+    corner = SkyCoord(*(float(part) for part in row["s_region"].split()[2:4]), unit="deg")
+    apart = corner.separation(SkyCoord(row["s_ra"], row["s_dec"], unit="deg"))
+    assert apart.arcsec > 1
+    assert row["obs_id"] in mast.query_criteria(coordinates=corner, radius=apart / 4, dataproduct_type="cube")["obs_id"]
+
+
+def recorded(name):
+    return json.loads(Path(get_pkg_data_filename(f"data/{name}.json", package="astroquery.mast.tests")).read_text())
+
+
+def test_columns_are_filtered_as_the_recorded_ones(archive):
+    def continuous(entry):
+        kind = entry.get("vot.datatype", entry.get("type"))
+        return kind in ("double", "float", "numeric") or bool(entry.get("treatNumeric"))
+
+    address = archive.url + "/portal/Mashup/Mashup.asmx/columnsconfig"
+    ours, real = requests.post(address, data={"colConfigId": "Mast.Caom.Cone"}, timeout=10).json(), recorded("columnsconfig")
+    common = ours.keys() & real.keys()
+    assert len(common) >= 26
+    for name in common:
+        assert continuous(ours[name]) == continuous(real[name]), name
+        assert ours[name].get("separator") == real[name].get("separator"), name
+
+
+def test_replies_have_the_shape_of_the_recorded_ones(archive, holdings):
+    def ask(service, **params):
+        request = {"service": service, "params": params, "format": "json", "pagesize": 50000, "page": 1}
+        return requests.post(archive.url + "/api/v0/invoke", data={"request": json.dumps(request)}, timeout=10).json()
+
+    rows, real = ask("Mast.Caom.Filtered", columns="*", filters=[]), recorded("advSearch")
+    kinds = {field["name"]: field["type"] for field in rows["fields"]}
+    assert {field["name"]: field["type"] for field in real["fields"]}.items() <= kinds.items()
+    assert rows["paging"].keys() == real["paging"].keys()
+    products, real = ask("Mast.Caom.Products", obsid=str(holdings.observations[0]["obsid"])), recorded("products")
+    kinds = {field["name"]: field["type"] for field in products["fields"]}
+    assert {field["name"]: field["type"] for field in real["fields"] if field["name"] != "_selected_"}.items() <= kinds.items()
+    lookup = requests.get(archive.url + "/api/v0.1/path_lookup/?uri=x", timeout=10).json()
+    assert lookup["x"] == recorded("mast_relative_path")["mast:HST/product/does_not_exist.fits"]

@@ -1,0 +1,293 @@
+"""Ready-made holdings of every archive: a few young stars, and of each survey a few files that show them, or do not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from raysearch.testing.demo import FIRST_OBSID
+from raysearch.testing.fields import Field
+from raysearch.testing.holdings import Holdings, Product, Row, observation_row, product, target_row
+from raysearch.testing.images import make_chandra, make_fifi
+from raysearch.testing.spherex import BANDS, FrameSpec, make_frame
+from raysearch.testing.synthetic import CubeSpec, Jet
+
+SPHEREX_BUCKET = "nasa-irsa-spherex"
+HEASARC_BUCKET = "nasa-heasarc"
+CII_UM = 157.741
+"""The [C II] line."""
+
+
+def archives_holdings(seed: int = 2026) -> Holdings:
+    """Return a small sky known to SIMBAD, MAST, IRSA and HEASARC: no file above 800 kB, and all made in well under a second.
+
+    Six young stars in Taurus (the first with more names), and of them: three JWST cubes (two with a jet at 25.988 um); at IRSA
+    five SPHEREx frames (a source in those of the first star; one missing in the cloud, one of which SIA2 says no place there) and
+    one frame elsewhere, three SOFIA cubes ([C II] in the first; one without a footprint), a SOFIA image and a cube of a lower
+    level; at HEASARC four Chandra observations (one address with a doubled slash, one only on HEASARC's own server, one without
+    links) and one of ROSAT.
+
+    `truth` has, beside the cubes' lines, an entry for each IRSA and HEASARC product, by `obs_publisher_did` or `obsid`.
+    """
+    sky = _Sky(np.random.default_rng(seed))
+    for i in range(1, 7):
+        ids = ("Synthetic YSO 1", "[SYN2026] 1") if i == 1 else ()
+        sky.targets.append(
+            target_row(f"Synthetic YSO {i:02d}", 66.0 + i + sky.rng.uniform(-0.2, 0.2), 24.0 + sky.rng.uniform(0, 2), ids=ids)
+        )
+    _jwst(sky)
+    _spherex(sky)
+    _sofia(sky)
+    _heasarc(sky)
+    return sky.holdings()
+
+
+@dataclass
+class _Sky:
+    """Holdings in the making."""
+
+    rng: np.random.Generator
+    targets: list[Row] = field(default_factory=list)
+    observations: list[Row] = field(default_factory=list)
+    irsa: list[Row] = field(default_factory=list)
+    tables: dict[str, list[Row]] = field(default_factory=dict)
+    products: list[Product] = field(default_factory=list)
+    bodies: dict[str, bytes | CubeSpec] = field(default_factory=dict)
+    truth: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    expected: dict[str, str] = field(default_factory=dict)
+
+    def holdings(self) -> Holdings:
+        return Holdings(
+            targets=tuple(self.targets),
+            observations=tuple(self.observations),
+            products=tuple(self.products),
+            bodies=self.bodies,
+            truth=self.truth,
+            expected=self.expected,
+            irsa=tuple(self.irsa),
+            tables={name: tuple(rows) for name, rows in self.tables.items()},
+        )
+
+    def near(self, i: int, side: int, pixel_arcsec: float) -> Field:
+        """Return a field about a star, turned by chance."""
+        star = self.targets[i]
+        return Field(star["ra"], star["dec"], side, side, pixel_arcsec, float(self.rng.integers(0, 360)))
+
+
+def _jwst(sky: _Sky) -> None:
+    for i, lines in enumerate(((25.988,), (25.988,), ())):
+        star = sky.targets[i]
+        spec = CubeSpec(
+            name=f"jw09001-o{i + 1:03d}_t{i + 1:03d}_miri_ch4-long",
+            target=star["main_id"],
+            ra=star["ra"],
+            dec=star["dec"],
+            jets=tuple(Jet(line) for line in lines),
+            noise=3.0,
+            seed=i,
+        )
+        sky.observations.append(observation_row(spec, FIRST_OBSID + i))
+        sky.products.append(product(spec))
+        sky.bodies[spec.name] = spec
+        sky.truth[spec.name] = lines
+        sky.expected[spec.name] = "detected" if lines else "nothing"
+
+
+def _spherex(sky: _Sky) -> None:
+    plan = ((0, 1, 4, 5.0), (1, 1, 1, 5.0), (2, 2, 3, 0.0), (3, 2, 5, 0.0), (4, 3, 6, 0.0))
+    specs = [FrameSpec(number, detector, sky.near(i // 2, 64, 6.15), source=source) for i, number, detector, source in plan]
+    specs.append(FrameSpec(9, 2, Field(200.0, -40.0, 64, 64, 6.15), mjd=61040.5))
+    for i, spec in enumerate(specs):
+        row = _spherex_row(spec, said=i != 4)
+        sky.irsa.append(row)
+        _caom_rows(sky, spec, row)
+        sky.bodies[spec.key] = make_frame(spec)
+        path = f"ibe/data/spherex/{spec.key}"
+        sky.products.append(Product("", spec.key, spec.key, bucket=SPHEREX_BUCKET, in_cloud=i != 3, path=path))
+        sky.truth[row["obs_publisher_did"]] = (spec.source,) if spec.source else ()
+
+
+def _spherex_row(spec: FrameSpec, *, said: bool) -> Row:
+    """Return what SIA2 says of a frame; of where it is in the cloud only where `said`."""
+    em_min, em_max, power = BANDS[spec.detector]
+    side = spec.field.nx
+    aws = f'{{"aws": {{"bucket_name": "{SPHEREX_BUCKET}", "key":"{spec.key}", "region": "us-east-1"}}}}'
+    return _irsa_row(
+        spec.field,
+        facility_name="SPHEREx",
+        instrument_name="SPHEREx",
+        calib_level=2,
+        dataproduct_type="image",
+        energy_bandpassname=f"SPHEREx-D{spec.detector}",
+        energy_emband="Infrared",
+        obs_id=spec.obs_id,
+        s_resolution=3.075,
+        em_min=em_min,
+        em_max=em_max,
+        em_res_power=power,
+        proposal_title="Synthetic LVF survey",
+        access_url=f"{{origin}}/ibe/data/spherex/{spec.key}",
+        access_format="image/fits",
+        access_estsize=200,
+        t_exptime=113.5826,
+        obs_collection="spherex_qr2",
+        algorithm_name="exposure",
+        target_name=f"SPS_{spec.number}",
+        target_type="field",
+        obs_release_date="2026-01-27 19:52:50",
+        s_xel1=side,
+        s_xel2=side,
+        s_pixel_scale=spec.field.pixel_arcsec,
+        t_min=spec.mjd,
+        t_max=spec.mjd + 0.001367,
+        obs_publisher_did=f"ivo://irsa.ipac/spherex_qr2?{spec.obs_id}/D{spec.detector}",
+        s_fov=side * spec.field.pixel_arcsec / 3600,
+        cloud_access=aws if said else "",
+    )
+
+
+def _irsa_row(where: Field, **columns: Any) -> Row:
+    return {
+        "s_ra": where.ra,
+        "s_dec": where.dec,
+        "s_region": where.s_region(),
+        "obs_intent": "science",
+        "dataproduct_subtype": "science",
+        "target_standard": "0",
+        "target_moving": "0",
+        "position_timedependent": "0",
+        "upload_row_id": 1,
+        **columns,
+    }
+
+
+def _caom_rows(sky: _Sky, spec: FrameSpec, row: Row) -> None:
+    planeid = f"{spec.obs_id}/D{spec.detector}"
+    plane = {
+        "planeid": planeid,
+        "obsid": spec.obs_id,
+        "obs_publisher_did": row["obs_publisher_did"],
+        "time_bounds_lower": row["t_min"],
+        "time_bounds_upper": row["t_max"],
+        "energy_bounds_lower": row["em_min"],
+        "energy_bounds_upper": row["em_max"],
+        "energy_bandpassname": row["energy_bandpassname"],
+        "poly": row["s_region"],
+        "provenance_version": "6.5.4+psffix1",
+        "quality_flag": "Pass",
+    }
+    artifact = {
+        "artifactid": f"{planeid}/fits",
+        "planeid": planeid,
+        "uri": f"ibe/data/spherex/{spec.key}",
+        "producttype": "science",
+        "contenttype": "image/fits",
+        "contentlength": 1000 * row["access_estsize"],
+    }
+    sky.tables.setdefault("spherex.plane", []).append(plane)
+    sky.tables.setdefault("spherex.artifact", []).append(artifact)
+    seen = {"obsid": spec.obs_id, "observationid": spec.obs_id, "collection": "spherex_qr2"}
+    observations = sky.tables.setdefault("spherex.observation", [])
+    if seen not in observations:
+        observations.append(seen)
+
+
+def _sofia(sky: _Sky) -> None:
+    """Add cubes of three stars, the last without a footprint; and an image, and a cube of level 2."""
+    plan = ((0, "cube", 3, CII_UM), (1, "cube", 3, 0.0), (2, "cube", 3, 0.0), (0, "image", 3, 0.0), (1, "cube", 2, 0.0))
+    for i, (star, kind, level, line) in enumerate(plan):
+        where = sky.near(star, 24, 3.0)
+        name = f"F0500_FI_IFS_0600{i:02d}_RED_WXY_{100 + i}.fits"
+        path = f"ibe/data/sofia/FIFI/L{level}/r{i:04d}/{name}"
+        row = _irsa_row(
+            where,
+            facility_name="SOFIA",
+            instrument_name="FIFI-LS",
+            calib_level=level,
+            dataproduct_type=kind,
+            obs_id=name.removesuffix(".fits"),
+            em_min=157.2e-6,
+            em_max=158.4e-6,
+            em_res_power=1150.0,
+            access_url=f"{{origin}}/{path}",
+            access_format="cube/fits" if kind == "cube" else "image/fits",
+            access_estsize=200,
+            obs_collection="sofia_fifi",
+            target_name=sky.targets[star]["main_id"],
+            obs_release_date="2020-01-01 00:00:00",
+            t_min=58800.1,
+            t_max=58800.2,
+            obs_publisher_did=f"ivo://irsa.ipac/sofia_fifi?{name}",
+            cloud_access="",
+        )
+        if i == 2:
+            row["s_region"] = ""
+        sky.irsa.append(row)
+        sky.bodies[name] = make_fifi(where, 157.2, 0.05, 25, line, seed=i)
+        sky.products.append(Product("", path.removeprefix("ibe/data/"), name, bucket=SPHEREX_BUCKET, in_cloud=False, path=path))
+        sky.truth[row["obs_publisher_did"]] = (line,) if line else ()
+
+
+def _heasarc(sky: _Sky) -> None:
+    """Add Chandra observations of four stars, and ROSAT's of one."""
+    for number, obsid in enumerate((1990, 15158, 7008, 4003), start=1):
+        _chandra(sky, number, obsid)
+    row = _catalog_row(sky, "rosmaster", 1, 99001)
+    row["links"] = []
+    sky.tables.setdefault("rosmaster", []).append(row)
+
+
+def _chandra(sky: _Sky, number: int, obsid: int) -> None:
+    row = _catalog_row(sky, "chanmaster", number, obsid)
+    folder = f"chandra/data/byobsid/{obsid % 10}/{obsid}"
+    where = Field(row["ra"], row["dec"], 64, 64, 0.492)
+    counts = 300 if number <= 2 else 0
+    links = [_link("directory", f"{{origin}}/FTP/{folder}/", "directory", 0, folder)]
+    for part, label in (("cntr", "Center Image"), ("full", "Full Image")):
+        name = f"acisf{obsid:05d}N004_{part}_img2.fits.gz"
+        key = f"{folder}/primary/{name}"
+        body = make_chandra(where, counts, seed=number)
+        sky.bodies[name] = body
+        sky.products.append(Product("", key, name, bucket=HEASARC_BUCKET, in_cloud=number != 3, path=f"FTP/{key}"))
+        spelled = key.replace(f"/{obsid}/", f"//{obsid}/") if number == 2 else key
+        links.append(_link(label, f"{{origin}}/FTP/{spelled}", "image/fits", len(body), key, part))
+    row |= {"access_url": links[1]["access_url"], "SIA_reference": links[1]["access_url"], "cloud_access": links[1]["cloud_access"]}
+    row["links"] = [] if number == 4 else links
+    sky.tables.setdefault("chanmaster", []).append(row)
+    sky.truth[str(obsid)] = (float(counts),) if counts else ()
+
+
+def _catalog_row(sky: _Sky, catalog: str, number: int, obsid: int) -> Row:
+    """Return a row of a catalog, which is also what SIA1 says of the observation's image."""
+    star = sky.targets[number - 1]
+    name, ra, dec = star["main_id"], star["ra"], star["dec"]
+    return {
+        "__row": number, "obsid": str(obsid), "status": "archived", "name": name, "ra": ra, "dec": dec, "time": 52000.5,
+        "detector": "ACIS-S", "grating": "NONE", "exposure": 25000.0, "type": "GO", "pi": "Synthetic", "public_date": 52400,
+        "datalink": f"{{origin}}/xamin/vo/datalink/{catalog}?ID={number}:chandra.obs.img", "t_min": 52000.5, "t_exptime": 25000.0,
+        "s_ra": ra, "s_dec": dec, "access_estsize": 10, "access_url": "", "obs_id": str(obsid), "obs_collection": "CHANDRA",
+        "target_name": name, "calib_level": 2, "access_format": "image/fits", "em_min": 1.24e-10, "em_max": 1.24e-8,
+        "SIA_title": f"{name} {obsid}", "SIA_scale": "[-0.0001367 0.0001367]", "SIA_naxis": "[64 64]", "SIA_format": "image/fits",
+        "SIA_reference": "", "cloud_access": "", "s_region": Field(ra, dec, 64, 64, 0.492).s_region(),
+    }  # fmt: skip
+
+
+def _link(description: str, url: str, kind: str, size: int, key: str, part: str = "") -> Row:
+    cloud = {"aws": {"bucket_name": HEASARC_BUCKET, "region": "us-east-1", "access": "region", "key": f"/FTP/{key}"}}
+    older = (
+        f"http://localhost/xamin/vo/datalink#chandra.obs.img.{part}.fits"
+        if part
+        else "http://localhost/xamin/vo/datalink#chandra.obs"
+    )
+    return {
+        "access_url": url,
+        "description": description,
+        "semantics": "#this",
+        "older_semantics": older,
+        "content_type": kind,
+        "content_length": size,
+        "cloud_access": json.dumps(cloud),
+    }

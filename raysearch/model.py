@@ -86,6 +86,10 @@ class Query:
     rows: int
     """Rows that came; a count that differs from what the service says there are is an error, never a Query."""
     seconds: float
+    counted: int | None = None
+    """Rows the service says there are; None where it was not asked, or cannot tell."""
+    reused: str = ""
+    """When the kept answer was asked, ISO 8601 UTC; empty where it was asked now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +200,11 @@ class Window:
     wavelength_um: NDArray[np.float64]
     """Wavelength of each plane here, micrometres, shape (n,), increasing."""
     planes: Mapping[str, NDArray[Any]]
-    """Extension name -> array of shape (n, y, x), native byte order, read-only; `SCI` is always there."""
+    """Role or name of an extension -> array of shape (n, y, x), native byte order, read-only; `SCI` is always there, what else the
+    detector asks for (`ERR`, `DQ`, `WMAP`) as far as the file has it."""
+    searched: tuple[int, int] = (0, 0)
+    """Indices in the cube of the first plane in which the line may lie, and of the one after the last: those around the line's
+    wavelength at every one of the targets' redshifts, give or take the detector's `velocity`. Empty: `position` alone."""
 
     @property
     def target(self) -> str:
@@ -224,7 +232,10 @@ class Pixels:
     windows: tuple[Window, ...] = ()
     """One for each line and redshift within the cube, in order of observed wavelength."""
     header: str = ""
-    """The science extension's header as text (FITS cards of 80 characters), for its WCS and units."""
+    """The science extension's header as text (FITS cards of 80 characters), for its WCS and units; before it the primary header's
+    cards that say what made the cube (instrument, filter, beam, unit, ...), as far as the science header lacks them."""
+    targets: tuple[Target, ...] = ()
+    """The matched targets, the nearest to the footprint's centre first: where those that the windows name lie."""
 
     @property
     def nbytes(self) -> int:
@@ -249,6 +260,24 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """What a searched line without a candidate cannot exceed: the other kind of record of a Detector."""
+
+    target: str
+    """The nearest target of the line's window; empty where the search has none."""
+    line: str
+    """Name of the line."""
+    rest_um: float
+    """Rest wavelength, micrometres."""
+    wavelength_um: float
+    """Wavelength at which it was expected, micrometres."""
+    flux: float
+    """Integrated flux that would have been found with a probability of 95 %, W m^-2; NaN where it cannot be told."""
+    note: str = ""
+    """Where and for what shape the limit holds, or why there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How one observation ended."""
 
@@ -264,7 +293,21 @@ class Outcome:
     requests: int = 0
     seconds: float = 0.0
     """Time spent on it, reading and detecting; waiting in queues is not counted."""
+    limits: tuple[Limit, ...] = ()
+    """What the searched lines without a candidate cannot exceed, from detectors that tell."""
 
+
+LIMIT_TYPE = pa.struct(
+    [
+        pa.field("line", pa.string(), nullable=False),
+        pa.field("target", pa.string(), nullable=False),
+        pa.field("rest_um", pa.float64(), nullable=False),
+        pa.field("wavelength_um", pa.float64(), nullable=False),
+        pa.field("flux", pa.float64(), nullable=False),
+        pa.field("note", pa.string(), nullable=False),
+    ]
+)
+"""A `Limit`: wavelengths in micrometres, the flux in W m^-2, NaN where it cannot be told."""
 
 OUTCOME_SCHEMA = pa.schema(
     [
@@ -276,8 +319,10 @@ OUTCOME_SCHEMA = pa.schema(
         pa.field("bytes_read", pa.int64(), nullable=False),
         pa.field("requests", pa.int64(), nullable=False),
         pa.field("seconds", pa.float64(), nullable=False),
+        pa.field("limits", pa.list_(LIMIT_TYPE), nullable=False),
     ]
 )
+"""The columns of an outcome table; parts written before there were limits lack the last one, and are read with empty lists."""
 
 
 class Store(Protocol):
@@ -327,15 +372,26 @@ class Reader(Protocol):
 
 @runtime_checkable
 class Detector(Protocol):
-    """Turns pixels into candidate records: no I/O, no state from one observation to the next."""
+    """Turns pixels into records: no I/O, no state from one observation to the next.
+
+    Two more attributes are optional. `velocity` (km/s, 0 if absent): how far from its target's redshift a line may lie; the planes
+    that this covers are `Window.searched`, and windows of targets whose ranges overlap or touch become one. `extensions` (texts,
+    none if absent): what `Window.planes` shall hold beside `SCI`, by role: `ERR` (one standard deviation, in SCI's unit), `DQ`
+    (integers, not 0: bad), `WMAP` (weight, coverage or exposure, 0: no data), or by an extension's own name. What a file lacks,
+    or has in another shape than SCI, is absent there.
+    """
 
     window: int | None
-    """Planes needed on each side of a line; None for the whole cube."""
+    """Planes needed on each side of a line, or of the range in which it is searched; None for the whole cube."""
     columns: Mapping[str, str]
-    """Name -> NumPy dtype of the values in its records ("f8", "f4", "i8", "i4", "bool", "str")."""
+    """Name -> type of the values in its candidates: a NumPy dtype ("f8", "f4", "i8", "i4", "bool"), "str", or "bytes" (a file's
+    content, such as a small FITS map)."""
 
-    def detect(self, pixels: Pixels) -> list[Candidate]:
-        """Return the records found; an empty list means that everything was searched and nothing found."""
+    def detect(self, pixels: Pixels) -> Sequence[Candidate | Limit]:
+        """Return the records, in a list: a Candidate for what was found, a Limit for a searched line that was not, if it can tell.
+
+        A list without candidates means that everything was searched and nothing found.
+        """
         ...
 
 

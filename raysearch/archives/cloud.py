@@ -1,13 +1,15 @@
 """Where MAST's products can be read: its path lookup asked in bulk, and the rules from its paths to keys in the cloud."""
 
+import hashlib
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
+import pyarrow as pa
 import requests
 
-from raysearch.archives.http import DEFAULT_PATIENCE, Patience, open_session, translated
+from raysearch.archives.answers import Answers, through
+from raysearch.archives.http import DEFAULT_PATIENCE, Patience, in_parallel, open_session, translated, waiting_for
 from raysearch.errors import ArchiveError
 from raysearch.model import Query
 
@@ -17,16 +19,20 @@ LOOKUP = "/api/v0.1/path_lookup/"
 
 _SERVICE = "MAST path_lookup"
 _PER_REQUEST = 50  # more make the request's address too long (414)
-_AT_ONCE = 8
 
 
 def download_url(uri: str, url: str = MAST_URL) -> str:
     """Return the HTTPS address of a `mast:` product."""
-    return f"{url}/api/v0.1/Download/file?uri={quote(uri, safe=':/')}"
+    return f"{url.rstrip('/')}/api/v0.1/Download/file?uri={quote(uri, safe=':/')}"
 
 
 def cloud_key(path: str) -> str:
-    """Return the key in MAST's public bucket for a path of its lookup (the rules of astroquery's `mast_relative_path`)."""
+    """Return the key in MAST's public bucket for a path of its lookup (the rules of astroquery's `mast_relative_path`).
+
+    A path that does not begin at a root is a key already: so the lookup answers those who ask it for cloud paths.
+    """
+    if not path.startswith("/"):
+        return path
     if "galex" in path:
         path = path.removeprefix("/mast/")
     elif "/ps1/" in path:
@@ -36,7 +42,19 @@ def cloud_key(path: str) -> str:
     return path.lstrip("/")
 
 
-def look_up(uris: Sequence[str], url: str = MAST_URL, patience: Patience = DEFAULT_PATIENCE) -> tuple[dict[str, str], Query]:
+def places(
+    uris: Sequence[str], url: str = MAST_URL, patience: Patience = DEFAULT_PATIENCE, answers: Answers | None = None
+) -> tuple[list[tuple[str, ...]], list[Query]]:
+    """Return where each `mast:` product can be had, the cloud first, then MAST itself; and what was asked. See `look_up`."""
+    if not uris:
+        return [], []
+    found, query = look_up(uris, url, patience, answers)
+    return [(*((found[uri],) if uri in found else ()), download_url(uri, url)) for uri in uris], [query]
+
+
+def look_up(
+    uris: Sequence[str], url: str = MAST_URL, patience: Patience = DEFAULT_PATIENCE, answers: Answers | None = None
+) -> tuple[dict[str, str], Query]:
     """Return the cloud address of each `mast:` URI that has one, and what was asked.
 
     Whether the file is there, only reading it tells. A URI that the service does not know, or refuses, concerns itself alone.
@@ -48,20 +66,35 @@ def look_up(uris: Sequence[str], url: str = MAST_URL, patience: Patience = DEFAU
     ArchiveError
         It refused every URI, or its answer is none.
     """
-    started = time.monotonic()
+    url = url.rstrip("/")
     wanted = list(dict.fromkeys(uris))
     batches = [wanted[start : start + _PER_REQUEST] for start in range(0, len(wanted), _PER_REQUEST)]
+    text = f"paths of {len(wanted)} products, {len(batches)} requests"
+
+    def ask() -> tuple[pa.Table, Query]:
+        started = time.monotonic()
+        with waiting_for(f"{_SERVICE}'s answer about {len(wanted):,} products"):
+            found = _asked(batches, url, patience)
+        table = pa.table({"uri": pa.array(found.keys(), pa.string()), "cloud": pa.array(found.values(), pa.string())})
+        return table, Query(_SERVICE, url + LOOKUP, text, len(found), time.monotonic() - started)
+
+    digest = hashlib.sha256("\n".join(sorted(wanted)).encode()).hexdigest()
+    table, query = through(answers, _SERVICE, url + LOOKUP, f"{text}\n-- SHA-256 {digest}", ask)
+    return dict(zip(table["uri"].to_pylist(), table["cloud"].to_pylist(), strict=True)), query
+
+
+def _asked(batches: Sequence[list[str]], url: str, patience: Patience) -> dict[str, str]:
+    """Return the cloud address of each URI that has one."""
     found: dict[str, str] = {}
-    with open_session(_SERVICE, patience, _AT_ONCE) as session, ThreadPoolExecutor(_AT_ONCE) as pool:
+    with open_session(_SERVICE, patience) as session:
         lookup = _Lookup(url, session)
         # the first batch alone: a service that refuses everything is not asked for everything
         for some in (batches[:1], batches[1:]):
-            for paths in pool.map(lookup.paths, some):
+            for paths in in_parallel(_SERVICE, lookup.paths, some):
                 found.update((uri, f"s3://{BUCKET}/{cloud_key(path)}") for uri, path in paths.items())
-            if wanted and not lookup.answered:
+            if batches and not lookup.answered:
                 raise ArchiveError(f"{_SERVICE} refuses every product ({lookup.refusal}); is {url} MAST's address?")
-    text = f"paths of {len(wanted)} products, {len(batches)} requests"
-    return found, Query(_SERVICE, url + LOOKUP, text, len(found), time.monotonic() - started)
+    return found
 
 
 class _Lookup:

@@ -1,6 +1,7 @@
 """Tables from files: CSV, TSV, text, ECSV, VOTable, FITS, Parquet, Arrow; all as one kind of sheet."""
 
 import csv
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from pyarrow import csv as pacsv
 from pyarrow import parquet
 
 from raysearch.archives.obscore import from_astropy
+from raysearch.archives.places import mend_csv
 from raysearch.errors import TableError
 
 NULL_TEXTS = ["", "nan", "NaN", "NAN", "null", "NULL", "N/A", "n/a", "NA", "--", "None"]
@@ -73,6 +75,16 @@ def rows_told(numbers: Sequence[int]) -> str:
     return f"{'row' if len(numbers) == 1 else 'rows'} {told}"
 
 
+def counted(sheet: Sheet, rows: Sequence[int] | NDArray[np.intp]) -> str:
+    """Return rows of a sheet, given by their indices, for a message: how many, and their numbers."""
+    return counted_numbers(sheet.numbers[np.asarray(rows, dtype=np.intp)].tolist())
+
+
+def counted_numbers(numbers: Sequence[int]) -> str:
+    """Return row numbers for a message, with their count where there are several."""
+    return rows_told(numbers) if len(numbers) == 1 else f"{len(numbers)} rows ({rows_told(numbers)})"
+
+
 def _sheet(path: Path, data: pa.Table, units: Mapping[str, str] | None = None) -> Sheet:
     return Sheet(path, data, np.arange(1, data.num_rows + 1), units or {})
 
@@ -121,6 +133,10 @@ def _load_text(path: Path) -> Sheet:
     if all(_is_number(name) for name in names):
         body = f"{first}\n{rest}"
         names = _names_without_header(path, names, _fields(comment, delimiter))
+    if not body.strip():
+        raise TableError(f"{path}: the table has a line of column names ({', '.join(names)}) and no rows beneath")
+    if "cloud_access" in names:
+        body = mend_csv(body)
     if delimiter == " ":
         body = "\n".join(" ".join(line.split()) for line in body.splitlines())
     return _parse(path, body, delimiter, _unique(names))
@@ -177,6 +193,7 @@ def _unique(names: list[str]) -> list[str]:
 
 
 def _parse(path: Path, body: str, delimiter: str, names: list[str]) -> Sheet:
+    body, unclosed = _without_unclosed(body, delimiter)
     odd: dict[int, int] = {}
 
     def set_aside(row: pacsv.InvalidRow) -> str:
@@ -184,7 +201,7 @@ def _parse(path: Path, body: str, delimiter: str, names: list[str]) -> Sheet:
         return "skip"
 
     data = pacsv.read_csv(
-        pa.py_buffer(body.encode()),
+        pa.py_buffer(body.encode() or b"\n"),  # of nothing Arrow makes an error
         # one thread, because only then the number of an odd row is known
         read_options=pacsv.ReadOptions(column_names=names, use_threads=False),
         parse_options=pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=set_aside),
@@ -192,9 +209,38 @@ def _parse(path: Path, body: str, delimiter: str, names: list[str]) -> Sheet:
             column_types=dict.fromkeys(names, pa.string()), null_values=NULL_TEXTS, strings_can_be_null=True
         ),
     )
-    numbers = np.setdiff1d(np.arange(1, data.num_rows + len(odd) + 1), list(odd))
-    problems = [f"row {row} left out: it has {fields} fields, not {len(names)}" for row, fields in odd.items()]
-    return Sheet(path, data, numbers, {}, problems)
+    in_file = np.setdiff1d(np.arange(1, data.num_rows + len(odd) + len(unclosed) + 1), unclosed)
+    problems = [f"{rows_told([row])} left out: a quote is opened there and not closed" for row in unclosed]
+    problems += [f"row {in_file[row - 1]} left out: it has {fields} fields, not {len(names)}" for row, fields in odd.items()]
+    return Sheet(path, data, np.delete(in_file, [row - 1 for row in odd]), {}, problems)
+
+
+def _without_unclosed(body: str, delimiter: str) -> tuple[str, list[int]]:
+    """Return the text without the lines that open a quote and do not close it, and the numbers of these rows.
+
+    Such a quote would swallow the rows after it, up to the next quote, which is then followed by neither a delimiter nor the end
+    of a line (RFC 4180, section 2).
+    """
+    if '"' not in body:
+        return body, []
+    mark = re.escape(delimiter)
+    value = rf'(?:"(?:[^"]++|"")*+"|[^"{mark}\r\n][^{mark}\r\n]*+|)'
+    row = re.compile(rf"{value}(?:{mark}{value})*+(?:\r?\n|\Z)")
+    kept: list[str] = []
+    unclosed: list[int] = []
+    at = 0
+    while at < len(body):
+        whole = row.match(body, at)
+        end = body.find("\n", at) + 1 or len(body)
+        text = whole[0] if whole else body[at:end]
+        at += len(text)
+        if not text.strip():
+            continue
+        if whole or text.count('"') % 2 == 0:
+            kept.append(text)
+        else:
+            unclosed.append(len(kept) + len(unclosed) + 1)
+    return "".join(kept), unclosed
 
 
 _LOADERS: dict[str, Callable[[Path], Sheet]] = {

@@ -1,19 +1,25 @@
-"""HTTP for every archive: no request without time-outs, complete answers or an error, polite retries.
+"""HTTP for every archive: no request without time-outs, complete answers or an error, polite retries, bounded load.
 
 The archives' clients (pyvo, astroquery) set no socket time-outs of their own, so they are given a `requests.Session` whose adapter
-does: it reads each answer to its end, under a deadline, before the client sees it.
+does: it reads each answer to its end, under a deadline, before the client sees it. What each service is asked at a time, and how
+often, is bounded for the whole process.
 """
 
 import contextlib
 import io
 import logging
 import random
+import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -24,8 +30,14 @@ from raysearch.errors import ArchiveError, ArchiveUnavailable
 logger = logging.getLogger(__name__)
 
 RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
+WAITING_S = 5.0
+"""Seconds after which the user is told what is waited for; told again at twice, four times, ... as long."""
+_TOLD_CHARACTERS = 120
 _CHUNK_BYTES = 1 << 16
 _jitter = random.SystemRandom()
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +59,131 @@ class Patience:
 DEFAULT_PATIENCE = Patience()
 
 
-def open_session(service: str, patience: Patience = DEFAULT_PATIENCE, connections: int = 8) -> requests.Session:
-    """Return a session whose every request keeps to `patience`, and whose errors name `service`."""
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What one service is asked, by all of this process together."""
+
+    at_once: int = 4
+    """Requests under way at most."""
+    per_second: int | None = None
+    """Requests begun within any one second at most; None: as they come."""
+
+
+QUOTAS = {
+    "SIMBAD": Quota(4, per_second=6),  # more, and the address may be blacklisted (CDS, simbad.cds.unistra.fr/guide/sim-url.htx)
+    "MAST": Quota(4),
+    "MAST path_lookup": Quota(8),
+    "IRSA": Quota(4),
+    "IRSA cutouts": Quota(4),  # the fifth is refused
+    "HEASARC": Quota(4),
+}
+"""Service, as `open_session` is told it, -> what it is asked at most; any other has what a plain `Quota()` says."""
+
+
+def quota_of(service: str) -> Quota:
+    """Return what a service is asked at most."""
+    return QUOTAS.get(service, Quota())
+
+
+def open_session(service: str, patience: Patience = DEFAULT_PATIENCE) -> requests.Session:
+    """Return a session whose every request keeps to `patience` and to the service's quota, and whose errors name `service`."""
     session = requests.Session()
     session.headers["User-Agent"] = f"raysearch/{version('raysearch')} {requests.utils.default_user_agent()}"
     for scheme in ("https://", "http://"):
-        session.mount(scheme, _PatientAdapter(service, patience, connections))
+        session.mount(scheme, _PatientAdapter(service, patience))
     return session
+
+
+def in_parallel(service: str, ask: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
+    """Yield the answer about each item, in order, as many asked for at once as the service's quota allow.
+
+    The first error ends it: what has not been asked for yet, is not.
+    """
+    pool = ThreadPoolExecutor(quota_of(service).at_once)
+    try:
+        waiting = [pool.submit(copy_context().run, ask, item) for item in items]
+        for answer in waiting:
+            yield answer.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_listener: ContextVar[Callable[[str], None] | None] = ContextVar("raysearch_waiting", default=None)
+
+
+@contextlib.contextmanager
+def on_waiting(tell: Callable[[str], None]) -> Iterator[None]:
+    """Call `tell` with a line, from another thread, whenever an archive asked inside keeps us waiting for `WAITING_S`."""
+    token = _listener.set(tell)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+@contextlib.contextmanager
+def waiting_for(what: str) -> Iterator[None]:
+    """Tell the listener of `on_waiting` that `what` is waited for, as long as the block lasts; the outermost block speaks."""
+    tell = _listener.get()
+    if tell is None:
+        yield
+        return
+    token = _listener.set(None)
+    done = threading.Event()
+    watch = threading.Thread(target=_tell_until, args=(done, what, tell), daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watch.join()
+        _listener.reset(token)
+
+
+def _tell_until(done: threading.Event, what: str, tell: Callable[[str], None]) -> None:
+    told = " ".join(what.split())
+    told = told if len(told) <= _TOLD_CHARACTERS else told[: _TOLD_CHARACTERS - 3] + "..."
+    waited = pause = WAITING_S
+    while not done.wait(pause):
+        tell(f"waiting for {told}, {waited:.0f} s so far")
+        waited, pause = 2 * waited, waited
+
+
+class _Gate:
+    """Lets in as many requests, and as often, as one service at one host is asked."""
+
+    def __init__(self, quota: Quota) -> None:
+        self._places = threading.BoundedSemaphore(quota.at_once)
+        self._begun: deque[float] | None = deque(maxlen=quota.per_second) if quota.per_second else None
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for a place, and hold it."""
+        with self._places:
+            time.sleep(self._early_s())
+            yield
+
+    def _early_s(self) -> float:
+        """Return the seconds until the next request may begin, and count it as begun then."""
+        if self._begun is None:
+            return 0.0
+        with self._lock:
+            now = time.monotonic()
+            full = len(self._begun) == self._begun.maxlen
+            begin = max(now, self._begun[0] + 1.0) if full else now
+            self._begun.append(begin)
+            return begin - now
+
+
+_gates: dict[tuple[str, str], _Gate] = {}
+_gates_lock = threading.Lock()
+
+
+def _gate(service: str, url: str) -> _Gate:
+    """Return the one gate of this process to a service at a host."""
+    with _gates_lock:
+        return _gates.setdefault((service, urlsplit(url).netloc), _Gate(quota_of(service)))
 
 
 @contextlib.contextmanager
@@ -72,8 +202,8 @@ def translated(service: str, url: str) -> Iterator[None]:
 class _PatientAdapter(HTTPAdapter):
     """Sends a request until a complete answer has come, or patience is at its end."""
 
-    def __init__(self, service: str, patience: Patience, connections: int) -> None:
-        super().__init__(pool_maxsize=connections)
+    def __init__(self, service: str, patience: Patience) -> None:
+        super().__init__(pool_maxsize=quota_of(service).at_once)
         self.service = service
         self.patience = patience
 
@@ -87,9 +217,17 @@ class _PatientAdapter(HTTPAdapter):
         """
         # requests passes these by name; the client's own `timeout` and `stream` give way to ours.
         options = {name: kwargs.get(name) for name in ("verify", "cert", "proxies")}
-        deadline = time.monotonic() + self.patience.total_s
+        with waiting_for(f"{self.service}'s answer from {request.url}"):
+            return self._patiently(request, options)
+
+    def _patiently(self, request: requests.PreparedRequest, options: dict[str, Any]) -> requests.Response:
+        gate = _gate(self.service, request.url or "")
+        deadline = None
         for attempt in range(1, self.patience.attempts + 1):
-            answer = self._attempt(request, deadline, options)
+            with gate.turn():
+                # the wait for the first turn is due to our own requests, each of which has a deadline
+                deadline = deadline or time.monotonic() + self.patience.total_s
+                answer = self._attempt(request, deadline, options)
             if isinstance(answer, requests.Response) and answer.status_code not in RETRIED_STATUSES:
                 return answer
             pause = self._pause_s(attempt, answer)

@@ -20,6 +20,7 @@ OBSCORE = pa.schema(
         ("s_ra", pa.float64()),  # degrees, ICRS
         ("s_dec", pa.float64()),
         ("s_region", pa.string()),  # STC-S
+        ("s_fov", pa.float64()),  # degrees
         ("em_min", pa.float64()),  # metres
         ("em_max", pa.float64()),
         ("t_min", pa.float64()),  # MJD
@@ -29,11 +30,18 @@ OBSCORE = pa.schema(
         ("proposal_id", pa.string()),
         ("dataRights", pa.string()),
         ("dataURL", pa.string()),
+        ("access_url", pa.string()),
+        ("access_format", pa.string()),
+        ("cloud_access", pa.string()),
+        ("obs_publisher_did", pa.string()),
         ("uri", pa.string()),
         ("redshift", pa.float64()),
     ]
 )
 """Types of the columns known by name, whatever type they arrive in."""
+
+UNITS = {"s_ra": "deg", "s_dec": "deg", "s_fov": "deg", "em_min": "m", "em_max": "m", "t_min": "d", "t_max": "d", "t_exptime": "s"}
+"""Units of the columns known by name, whatever unit they arrive in."""
 
 
 def conform(table: pa.Table, required: tuple[str, ...]) -> pa.Table:
@@ -55,6 +63,30 @@ def _typed(table: pa.Table, name: str) -> pa.ChunkedArray:
         return pa.nulls(table.num_rows, known or pa.string())
     column = table[name]
     return column if known is None or column.type == known else column.cast(known)
+
+
+def in_our_units(table: "Table") -> "Table":
+    """Return the table with the known columns in our units, by the unit that each column itself names; without one it is ours.
+
+    Raises
+    ------
+    ValueError
+        A column is in a unit that is none of its kind.
+    """
+    from astropy import units
+
+    for name in UNITS.keys() & set(table.colnames):
+        column, ours = table[name], units.Unit(UNITS[name])
+        if column.unit is None or column.unit == ours or column.dtype.kind not in "fiu":
+            continue
+        if column.unit.to_string().lower() == "mjd":  # no unit of the VO's, but it says what is meant
+            continue
+        try:
+            table[name] = column.astype(float) * column.unit.to(ours)
+            table[name].unit = ours
+        except ValueError as exc:  # of another kind, or unknown
+            raise ValueError(f"{name} is in {column.unit.to_string()!r}, which is none of its units ({UNITS[name]})") from exc
+    return table
 
 
 def from_astropy(table: "Table") -> pa.Table:

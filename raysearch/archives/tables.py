@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from raysearch.archives.cloud import download_url
 from raysearch.archives.coordinates import PAIRS, Angles, find_pair, plain, read_angles
-from raysearch.archives.files import Sheet, load, rows_told
+from raysearch.archives.files import Sheet, counted, counted_numbers, load
 from raysearch.archives.obscore import OBSCORE, conform
+from raysearch.archives.redshifts import read_redshifts
 from raysearch.errors import TableError
 from raysearch.model import Target
 
@@ -25,7 +25,6 @@ NAMES = (
     *("id", "source_id", "object_id", "ident"),
 )
 """Spellings of the column of names, the likeliest first."""
-REDSHIFTS = ("redshift", "z", "rvz_redshift", "z_spec", "zspec")
 ADDRESSES = ("uri", "access_url", "url", "dataURI", "dataURL", "path")
 """Spellings of the column that says where an observation's file is."""
 OBSERVED = ("obs_id", "uri", "s_region", "em_min", "em_max")
@@ -51,14 +50,18 @@ def read_targets(path: str | Path, *, redshift: float = 0.0) -> TargetTable:
     """Return the targets in a CSV, TSV, text, ECSV, VOTable, FITS, Parquet or Arrow file.
 
     Coordinates are degrees, or sexagesimal, or in the unit that the file gives. A target without a name is named after its
-    position (`J153927.75-344617.5`), one without a redshift has the given one.
+    position (`J153927.75-344617.5`), one with neither a redshift nor a radial velocity (see `redshifts`) has the given redshift.
 
     Raises
     ------
     TableError
         The file cannot be read, has no columns of coordinates, or no row with usable ones.
     """
-    sheet = load(Path(path))
+    return targets_of(load(Path(path)), redshift)
+
+
+def targets_of(sheet: Sheet, redshift: float) -> TargetTable:
+    """Return the targets of a sheet; see `read_targets`."""
     pair = find_pair(sheet.data.column_names)
     if pair is None:
         spellings = ", ".join(f"{ra}/{dec}" for ra, dec in PAIRS)
@@ -68,14 +71,24 @@ def read_targets(path: str | Path, *, redshift: float = 0.0) -> TargetTable:
     usable = np.flatnonzero(np.isfinite(ra.degrees) & np.isfinite(dec.degrees))
     if not usable.size:
         raise TableError(f"{sheet.path}: no row with usable coordinates; {'; '.join(problems) or 'the table is empty'}")
-    redshifts = _redshifts(sheet, usable, redshift, problems)
+    lon, lat = ra.degrees[usable], dec.degrees[usable]
+    redshifts, odd = read_redshifts(sheet, usable, lon, lat, redshift)
+    problems += odd
     drafts = [
         Target(name or designation(a, d), a, d, z)
-        for name, a, d, z in zip(
-            _names(sheet, usable), ra.degrees[usable].tolist(), dec.degrees[usable].tolist(), redshifts.tolist(), strict=True
-        )
+        for name, a, d, z in zip(_names(sheet, usable), lon.tolist(), lat.tolist(), redshifts.tolist(), strict=True)
     ]
     return TargetTable(_named_apart(drafts, sheet.numbers[usable].tolist(), problems), problems)
+
+
+@dataclass(frozen=True, slots=True)
+class ObservationTable:
+    """What a table of observations holds."""
+
+    table: pa.Table
+    """`OBSERVED`, then the file's other columns; sorted by obs_id, one row for each file."""
+    problems: list[str] = field(default_factory=list)
+    """Sentences about cells that were left empty because they cannot be what their column holds."""
 
 
 def designation(ra: float, dec: float) -> str:
@@ -89,11 +102,11 @@ def designation(ra: float, dec: float) -> str:
     return f"J{hours:02d}{minutes:02d}{seconds:05.2f}{sign}{degrees:02d}{arcmin:02d}{arcsec:04.1f}"
 
 
-def read_observations(path: str | Path) -> pa.Table:
-    """Return the observations in a table file (`OBSERVED`, then the file's other columns), or the FITS files of a folder.
+def read_observations(path: str | Path) -> ObservationTable:
+    """Return the observations in a table file, or the FITS files of a folder.
 
-    `uri` is an `s3://` or `https://` address or an absolute path; it is null where the table has none. An obs_id that the table
-    does not give is the file's name.
+    `uri` is an `s3://` or `https://` address, a `mast:` name or an absolute path; it is null where the table has none. An obs_id
+    that the table does not give is the file's name.
 
     Raises
     ------
@@ -102,17 +115,14 @@ def read_observations(path: str | Path) -> pa.Table:
     """
     path = Path(path)
     if path.is_dir():
-        return _folder(path)
+        return ObservationTable(_folder(path))
     sheet = load(path)
     if sheet.problems:
         raise TableError(f"{path}: {'; '.join(sheet.problems)}; mend these rows, for an observation must not get lost")
     sheet = _known_names(sheet)
-    data = _addressed(sheet)
-    try:
-        table = conform(_in_metres(sheet, data), OBSERVED)
-    except pa.ArrowException as exc:
-        raise TableError(f"{path}: a column that ObsCore knows has values of another type ({exc})") from exc
-    return _one_row_each(path, table)
+    data, problems = _typed(sheet, _addressed(sheet))
+    table = conform(_in_metres(sheet, data), OBSERVED)
+    return ObservationTable(_one_row_each(path, table), problems)
 
 
 def _told(sheet: Sheet) -> str:
@@ -133,20 +143,12 @@ def _angles(sheet: Sheet, name: str, *, hours: bool) -> Angles:
 
 
 def _damage(sheet: Sheet, angles: Angles) -> list[str]:
-    return [f"{_rows(sheet, rows)} left out: {what}" for what, rows in angles.damage.items()]
+    return [f"{counted(sheet, rows)} left out: {what}" for what, rows in angles.damage.items()]
 
 
 def _mended(sheet: Sheet, ra: Angles, dec: Angles) -> list[str]:
     rows = sorted({*ra.mended, *dec.mended})
-    return [f"{_rows(sheet, rows)} read after removing a spreadsheet's leading '='"] if rows else []
-
-
-def _rows(sheet: Sheet, rows: Sequence[int]) -> str:
-    return _counted(sheet.numbers[rows].tolist())
-
-
-def _counted(numbers: Sequence[int]) -> str:
-    return rows_told(numbers) if len(numbers) == 1 else f"{len(numbers)} rows ({rows_told(numbers)})"
+    return [f"{counted(sheet, rows)} read after removing a spreadsheet's leading '='"] if rows else []
 
 
 def _names(sheet: Sheet, rows: NDArray[np.intp]) -> list[str]:
@@ -155,34 +157,6 @@ def _names(sheet: Sheet, rows: NDArray[np.intp]) -> list[str]:
     if column is None:
         return [""] * rows.size
     return ["" if name is None else str(name).strip() for name in sheet.data[column].take(pa.array(rows)).to_pylist()]
-
-
-def _redshifts(sheet: Sheet, rows: NDArray[np.intp], default: float, problems: list[str]) -> NDArray[np.float64]:
-    """Return the redshift of each row: the default where the table has none, or one that cannot be."""
-    known = {plain(name) for name in sheet.data.column_names}
-    # beside r and i, z is a magnitude
-    spellings = [s for s in REDSHIFTS if s != "z" or not {"r", "i"} <= known]
-    column = _column(sheet, spellings)
-    if column is None:
-        return np.full(rows.size, default)
-    cells = sheet.data[column].take(pa.array(rows)).to_pylist()
-    values = np.array([_float(cell) for cell in cells])
-    odd = [row for row, cell, value in zip(rows.tolist(), cells, values, strict=True) if _odd_redshift(cell, value)]
-    if odd:
-        example = sheet.data[column][odd[0]].as_py()
-        problems.append(f"{_rows(sheet, odd)} searched at redshift {default:g}: {column} is no redshift, for example {example!r}")
-    return np.where(np.isfinite(values) & (values > -1.0), values, default)
-
-
-def _odd_redshift(cell: object, value: float) -> bool:
-    return cell is not None and cell != "" and not (isinstance(cell, float) and math.isnan(cell)) and not -1.0 < value < math.inf
-
-
-def _float(cell: object) -> float:
-    try:
-        return float(cell)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return math.nan
 
 
 def _named_apart(drafts: Sequence[Target], numbers: Sequence[int], problems: list[str]) -> list[Target]:
@@ -204,9 +178,11 @@ def _named_apart(drafts: Sequence[Target], numbers: Sequence[int], problems: lis
             renamed.append(number)
         kept[name] = Target(name, draft.ra, draft.dec, draft.redshift)
     if repeated:
-        problems.append(f"{_counted(repeated)} taken once: the name and position of an earlier row")
+        problems.append(f"{counted_numbers(repeated)} taken once: the name and position of an earlier row")
     if renamed:
-        problems.append(f"{_counted(renamed)} renamed with a number: the name of an earlier row at another position or redshift")
+        problems.append(
+            f"{counted_numbers(renamed)} renamed with a number: the name of an earlier row at another position or redshift"
+        )
     return list(kept.values())
 
 
@@ -256,13 +232,13 @@ def _addressed(sheet: Sheet) -> pa.Table:
     given = [obs_id.decode("utf-8", "replace") if isinstance(obs_id, bytes) else obs_id for obs_id in given]
     ids = [str(obs_id) if obs_id not in {None, ""} else file_stem(uri) for obs_id, uri in zip(given, uris, strict=True)]
     if nameless := [number for number, obs_id in zip(sheet.numbers.tolist(), ids, strict=True) if not obs_id]:
-        raise TableError(f"{sheet.path}: {_counted(nameless)} with neither an obs_id nor an address")
+        raise TableError(f"{sheet.path}: {counted_numbers(nameless)} with neither an obs_id nor an address")
     others = [name for name in sheet.data.column_names if name not in {"obs_id", "uri"}]
     return pa.table({"obs_id": ids, "uri": uris, **{name: sheet.data[name] for name in others}})
 
 
 def _address(table: Path, uri: str | None) -> str | None:
-    """Return an address as a store takes it: a relative path begins at the table's folder, a `mast:` name is MAST's download."""
+    """Return an address as a store takes it: a relative path begins at the table's folder, a `mast:` name stays one."""
     uri = (uri or "").strip()
     if not uri:
         return None
@@ -270,9 +246,7 @@ def _address(table: Path, uri: str | None) -> str | None:
     if scheme is None or (scheme[1].lower() != "mast" and not uri.startswith(scheme[0] + "//")):
         uri = os.path.expanduser(uri)  # noqa: PTH111 - as below
         return os.path.abspath(table.parent / uri)  # noqa: PTH100 - resolve() would follow links, and lose the user's names
-    if scheme[1].lower() == "mast":
-        return download_url(uri)
-    if scheme[1].lower() in {"s3", "https", "http", "file"}:
+    if scheme[1].lower() in {"mast", "s3", "https", "http", "file"}:
         return scheme[1].lower() + uri[len(scheme[1]) :]
     raise TableError(f"{table}: {uri} is no address we can read; write s3://, https://, file://, or a path")
 
@@ -280,6 +254,39 @@ def _address(table: Path, uri: str | None) -> str | None:
 def file_stem(uri: str | None) -> str:
     """Return the name of the file at an address, without `.fits` and `.gz`."""
     return _ENDINGS.sub("", PurePosixPath(uri or "").name)
+
+
+_KINDS = {pa.string(): "text", pa.float64(): "a number", pa.int64(): "a whole number"}
+
+
+def _typed(sheet: Sheet, data: pa.Table) -> tuple[pa.Table, list[str]]:
+    """Return the table with the known columns in their types, cells that do not fit left empty; and sentences about these."""
+    problems = []
+    for name in set(OBSCORE.names) & set(data.column_names):
+        kind = OBSCORE.field(name).type
+        column, misfits = _cast(data[name], kind)
+        if misfits:
+            example = data[name][misfits[0]].as_py()
+            problems.append(f"{name} left empty in {counted(sheet, misfits)}: not {_KINDS[kind]}, for example {example!r}")
+        data = data.set_column(data.column_names.index(name), name, column)
+    return data, sorted(problems)
+
+
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> tuple[pa.ChunkedArray, list[int]]:
+    """Return a column in another type, and the rows where that cannot be, which are null."""
+    try:
+        return column.cast(kind), []
+    except pa.ArrowException:
+        cells = [_cast_cell(cell, kind) for cell in column]
+    misfits = [row for row, (cell, value) in enumerate(zip(column, cells, strict=True)) if cell.is_valid and value is None]
+    return pa.chunked_array([pa.array(cells, kind)]), misfits
+
+
+def _cast_cell(cell: pa.Scalar, kind: pa.DataType) -> object:
+    try:
+        return cell.cast(kind).as_py()
+    except pa.ArrowException:
+        return None
 
 
 def _in_metres(sheet: Sheet, data: pa.Table) -> pa.Table:

@@ -39,10 +39,7 @@ def _over_ray(work: Callable[[Any, Any], Any], shared: Any, items: Iterable[Any]
     import ray
     from ray.exceptions import RayTaskError
 
-    @ray.remote(num_cpus=1)
-    def piece(both: tuple[Callable[[Any, Any], Any], Any], item: Any) -> Any:
-        return both[0](both[1], item)
-
+    piece = ray.remote(num_cpus=1)(_piece)
     both = ray.put((work, shared))  # once, not with every piece; its arrays are read where they lie
     left = iter(items)
     at_once = int(ray.cluster_resources().get("CPU", 1)) + _WAITING
@@ -55,3 +52,7 @@ def _over_ray(work: Callable[[Any, Any], Any], shared: Any, items: Iterable[Any]
             raise exc.cause if isinstance(exc.cause, Exception) else exc from exc
         running += [piece.remote(both, item) for item in islice(left, 1)]
         yield result
+
+
+def _piece(both: tuple[Callable[[Any, Any], Any], Any], item: Any) -> Any:
+    return both[0](both[1], item)

@@ -110,16 +110,8 @@ class FootprintIndex:
         shelves = [_shelve(regions.centre, np.flatnonzero(order == level), level) for level in np.unique(order).tolist()]
         return cls(regions, _footprint_centres(regions, footprints), float(radius), tuple(shelves), _bitmap(shelves))
 
-    def match(self, ra: Floats, dec: Floats, first: int = 0) -> Iterator[Matches]:
-        """Yield the matches of some targets, in blocks of bounded size, each sorted as those of `match`.
-
-        Parameters
-        ----------
-        ra, dec
-            Degrees, finite, shape (n,).
-        first
-            The number of the first of them; the targets in the matches are counted from it.
-        """
+    def match(self, ra: Floats, dec: Floats) -> Iterator[Matches]:
+        """Yield the matches of some targets (degrees, finite, shape (n,)), in sorted blocks of bounded size."""
         cell = cells_of(ra, dec, FINEST)
         near = np.flatnonzero(self._near(cell))
         near = near[np.argsort(cell[near], kind="stable")]  # searches in order find their pages in the cache
@@ -135,13 +127,14 @@ class FootprintIndex:
             ]
             shape, row = (np.concatenate(column) for column in zip(*found, strict=True))
             if len(shape):
-                yield self._matches(shape, row, points[block], near[block] + first)
+                yield self._matches(shape, row, points[block], near[block])
 
     def _near(self, cell: Cells) -> NDArray[np.bool_]:
         order = (8 * len(self.bitmap) // 12).bit_length() // 2
         coarse = cell >> np.uint64(2 * (FINEST - order))
         bit = np.left_shift(np.uint8(1), (coarse & np.uint64(7)).astype(np.uint8))
-        return (self.bitmap[(coarse >> np.uint64(3)).astype(np.int64)] & bit) != 0
+        near: NDArray[np.bool_] = (self.bitmap[(coarse >> np.uint64(3)).astype(np.int64)] & bit) != 0
+        return near
 
     def _held(self, shelf: Shelf, start: Indices, stop: Indices, points: Floats) -> tuple[Indices, Indices]:
         """Return the pairs of a shape and a point, the shape's own cell being the point's, in which the shape holds the point."""

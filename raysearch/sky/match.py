@@ -45,8 +45,8 @@ def checked_radius(radius_deg: float) -> None:
         raise ConfigError(f"the match radius is {radius_deg} deg: it must be between 0 and 180 deg")
 
 
-def checked_positions(ra: ArrayLike, dec: ArrayLike, first: int = 0) -> tuple[Floats, Floats]:
-    """Return the positions as arrays, shape (n,); `first` is the number of the first, for the message.
+def checked_positions(ra: ArrayLike, dec: ArrayLike) -> tuple[Floats, Floats]:
+    """Return the positions as arrays, shape (n,).
 
     Raises
     ------
@@ -56,7 +56,5 @@ def checked_positions(ra: ArrayLike, dec: ArrayLike, first: int = 0) -> tuple[Fl
     longitude, latitude = (np.ascontiguousarray(np.ravel(column), dtype=np.float64) for column in (ra, dec))
     bad = np.flatnonzero(~(np.isfinite(longitude) & (np.abs(latitude) <= 90.0)))
     if len(bad):
-        raise TableError(
-            f"{len(bad)} targets have no position on the sphere (the first is number {first + bad[0]}): leave them out"
-        )
+        raise TableError(f"{len(bad)} targets have no position on the sphere (the first is number {bad[0]}): leave them out")
     return longitude, latitude

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,9 +27,8 @@ _TEXTS = 20_000
 _MERGED = 5_000_000
 """Pairs sorted at once when parts are merged."""
 
-Positions: TypeAlias = tuple[Floats, Floats]
-Chunk: TypeAlias = tuple[int, Callable[[], Positions]]
-"""The number of its first target, and what loads their ra and dec (degrees); picklable where several processes work."""
+Chunk: TypeAlias = Callable[[], tuple[Indices, Floats, Floats]]
+"""Loads some targets: their numbers, increasing and in no other chunk, ra and dec (degrees). Picklable, where processes share."""
 Spread: TypeAlias = Callable[[Callable[[Any, Any], Any], Any, Iterable[Any]], Iterator[Any]]
 """Applies a function to (what all share, each item), wherever, and yields the results in any order."""
 
@@ -85,7 +84,7 @@ def match_stream(
     Raises
     ------
     TableError
-        If a position is not a finite number.
+        If a position is not on the sphere.
     ConfigError
         If the radius is not between 0 and 180 degrees.
     """
@@ -128,11 +127,11 @@ def match_chunk(index: FootprintIndex, chunk: Chunk) -> tuple[int, list[Matches]
     Raises
     ------
     TableError
-        If a position is not a finite number.
+        If a position is not on the sphere.
     """
-    first, load = chunk
-    ra, dec = checked_positions(*load(), first)
-    return len(ra), list(index.match(ra, dec, first))
+    number, ra, dec = chunk()
+    ra, dec = checked_positions(ra, dec)
+    return len(ra), [replace(block, target=number[block.target]) for block in index.match(ra, dec)]
 
 
 def _merged(parts: Sequence[Path], per_footprint: Indices) -> Iterator[Matches]:

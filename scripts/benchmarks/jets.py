@@ -80,7 +80,7 @@ def ours(services, out, engine):
     """Search everything with raysearch; return uri -> lines."""
     from raysearch import Search
 
-    settings = {f"services.{name}": url for name, url in services.items()} | {"run.engine": engine}
+    settings = {f"services.{name}": url for name, url in services.items()} | {"run.engine": engine, "detector.name": "published"}
     result = Search.load("jets", settings).run(out)
     found = {row["uri"]: [] for row in result.arrow("outcomes").to_pylist() if row["status"] in ("detected", "nothing")}
     for row in result.arrow("candidates").to_pylist():

@@ -1,5 +1,7 @@
 """Footprints x targets that do not fit into memory: wall time, peak memory, cost per doubling, pairs checked by brute force.
 
+Memory is that of the whole process tree, shared memory once, without the pages of files that the system may drop.
+
 The sky is made up, clustered like the real one: half of the targets crowd towards a galactic plane, a third sits in clusters of all
 sizes, the rest is everywhere. Footprints are mostly of arcseconds (spectrographs), some of arcminutes (cameras), a few of degrees
 (surveys); most lie on clusters. Targets are made chunk by chunk as they stream past, so that no run holds them.
@@ -27,7 +29,7 @@ def clusters(seed):
     """Return ra, dec and size (degrees) of the clusters, most of them small."""
     rng = np.random.default_rng([seed, 1])
     dec = np.degrees(np.arcsin(rng.uniform(-1, 1, CLUSTERS)))
-    return rng.uniform(0, 360, CLUSTERS), dec, 10.0 ** rng.uniform(-2.5, 0.5, CLUSTERS)
+    return rng.uniform(0, 360, CLUSTERS), dec, 10.0 ** rng.uniform(-1.3, 0.7, CLUSTERS)
 
 
 def around(centre, size, rng):
@@ -50,6 +52,11 @@ def positions(seed, number, count):
     chosen = rng.integers(CLUSTERS, size=crowd.sum())
     ra[crowd], dec[crowd] = around((ra_c[chosen], dec_c[chosen]), size[chosen], rng)
     return ra, dec
+
+
+def numbered(seed, number, count):
+    """Return the targets of one chunk with their numbers."""
+    return (np.arange(count) + number * CHUNK, *positions(seed, number, count))
 
 
 def outlines(seed, count):
@@ -105,8 +112,7 @@ def run(options, footprints, targets, folder):
     """Match once; return the matches' file, seconds and peak memory (bytes)."""
     texts = texts_of(*outlines(options.seed, footprints))
     chunks = (
-        (number * CHUNK, partial(positions, options.seed, number, min(CHUNK, targets - number * CHUNK)))
-        for number in range(-(-targets // CHUNK))
+        partial(numbered, options.seed, number, min(CHUNK, targets - number * CHUNK)) for number in range(-(-targets // CHUNK))
     )
     engine = EngineOptions(engine=options.engine, object_store_bytes=2 * 2**30)
     with watched_peak() as peak:
@@ -126,14 +132,14 @@ def main() -> int:
     parser.add_argument("--engine", default="ray", choices=["ray", "inline"])
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    print(f"{'footprints':>12}{'targets':>13}{'pairs':>13}{'seconds':>9}{'x the last':>11}{'PSS of the tree, MB':>21}")
+    print(f"{'footprints':>12}{'targets':>13}{'pairs':>13}{'seconds':>9}{'x the last':>11}{'memory, MB':>12}")
     before = None
     for halvings in range(options.doublings, -1, -1):
         footprints, targets = options.footprints >> halvings, options.targets >> halvings
         with tempfile.TemporaryDirectory() as folder:
             matches, texts, seconds, peak = run(options, footprints, targets, Path(folder))
             ratio = f"{seconds / before:.2f}" if before else ""
-            print(f"{footprints:>12,}{targets:>13,}{matches.pairs:>13,}{seconds:>9.1f}{ratio:>11}{peak / 1e6:>21,.0f}", flush=True)
+            print(f"{footprints:>12,}{targets:>13,}{matches.pairs:>13,}{seconds:>9.1f}{ratio:>11}{peak / 1e6:>12,.0f}", flush=True)
             before, found = seconds, matches.load()
     rng = np.random.default_rng([options.seed, 4])
     held = np.unique(found.footprint)

@@ -1,13 +1,18 @@
 """Where MAST's products can be read: the bulk lookup and the key rules."""
 
 import json
+import threading
+import time
 from importlib.resources import files
 from types import SimpleNamespace
 
 import pytest
 
-from raysearch.archives.cloud import cloud_key, download_url, look_up
+from raysearch.archives import http
+from raysearch.archives.answers import Answers
+from raysearch.archives.cloud import cloud_key, download_url, look_up, places
 from raysearch.errors import ArchiveError, ArchiveUnavailable
+from raysearch.testing import CubeSpec, Faults, Holdings, LocalArchive, product
 
 PATHS = [
     "/jwst/public/jw01373/L3/t/o031/jw01373-o031_t007_miri_ch1-short_s3d.fits",
@@ -114,3 +119,99 @@ def test_what_is_no_answer(serve, hasty, body):
 def test_the_download_address_keeps_colon_and_slashes():
     assert download_url("mast:JWST/product/a.fits") == "https://mast.stsci.edu/api/v0.1/Download/file?uri=mast:JWST/product/a.fits"
     assert download_url("mast:X/a b&c+d.fits", "http://h") == "http://h/api/v0.1/Download/file?uri=mast:X/a%20b%26c%2Bd.fits"
+
+
+@pytest.mark.parametrize(
+    "key", ["jwst/public/a.fits", "panstarrs/ps1/public/rings.fits", "mast/hlsp/tica/a.fits", "galex/GR6/a.fits.gz"]
+)
+def test_a_key_where_a_path_was_expected_is_left_as_it_is(serve, hasty, key):
+    # the lookup's other shape, for those who ask it with use_cloud_path
+    service = serve(serve.reply(json.dumps({uris(1)[0]: {"status_code": 200, "path": key}})))
+    assert look_up(uris(1), service.url, hasty)[0] == {uris(1)[0]: f"s3://stpubdata/{key}"}
+
+
+def test_requests_run_at_once_and_no_more_than_allowed(serve, hasty):
+    lock, under_way = threading.Lock(), []
+    most = 0
+
+    def answer(asked):
+        nonlocal most
+        with lock:
+            under_way.append(asked)
+            most = max(most, len(under_way))
+        time.sleep(0.02)
+        with lock:
+            under_way.pop()
+        return known(asked, serve.reply)
+
+    look_up(uris(3000), serve(answer).url, hasty)
+    assert 4 <= most <= http.QUOTAS["MAST path_lookup"].at_once == 8
+
+
+def test_the_cloud_first_then_mast_itself(serve, hasty):
+    service = serve(lambda asked: known(asked, serve.reply, but={uris(2)[1]}))
+    where, queries = places([*uris(2), uris(1)[0]], service.url, hasty)
+    download = [f"{service.url}/api/v0.1/Download/file?uri={uri}" for uri in uris(2)]
+    assert where == [("s3://stpubdata/jwst/f0.fits", download[0]), (download[1],), ("s3://stpubdata/jwst/f0.fits", download[0])]
+    assert [q.rows for q in queries] == [1]
+    assert places([], service.url) == ([], [])
+
+
+def test_what_was_looked_up_is_kept(serve, hasty, tmp_path):
+    service = serve(lambda asked: known(asked, serve.reply, but={uris(120)[7]}))
+    found, _ = look_up(uris(120), service.url, hasty, Answers(tmp_path))
+    again, query = look_up(uris(120)[::-1], service.url, hasty, Answers(tmp_path, "offline"))
+    assert again == found
+    assert query.reused
+    assert len(service.asked) == 3
+    look_up([*uris(119), "mast:another"], service.url, hasty, Answers(tmp_path))
+    assert len(service.asked) == 6, "another list is another question"
+
+
+def test_a_lookup_that_fails_half_way_is_not_kept(serve, hasty, tmp_path):
+    first = set(uris(50))
+    service = serve(lambda a: known(a, serve.reply) if first >= set(a.query["uri"]) else serve.reply(status=503))
+    with pytest.raises(ArchiveUnavailable):
+        look_up(uris(120), service.url, hasty, Answers(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_slow_lookups_are_told_as_one(serve, hasty, monkeypatch):
+    monkeypatch.setattr(http, "WAITING_S", 0.1)
+    service = serve(lambda asked: (time.sleep(0.15), known(asked, serve.reply))[1])
+    told = []
+    with http.on_waiting(told.append):
+        look_up(uris(500), service.url, hasty)
+    assert {line.partition(", 0 s")[0] for line in told} == {"waiting for MAST path_lookup's answer about 500 products"}
+
+
+@pytest.fixture(scope="module")
+def archive():
+    specs = [CubeSpec(name=f"jw01000-o{n:03d}_t001_miri_ch1-short") for n in range(60)]
+    with LocalArchive(Holdings(products=tuple(product(spec, body="one") for spec in specs), bodies={"one": b"SIMPLE"})) as running:
+        yield running
+
+
+FAULTS = {
+    None: "60 found",
+    "absent": "60 found",
+    "null": "none found",
+    "403": "refuses every product",
+    "404": "refuses every product",
+    "503": "gave no answer",
+    "hang": "gave no answer",
+    "html": "not answer in JSON",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_of_the_lookup(archive, hasty, fault):
+    archive.reset()
+    archive.set_faults(Faults(lookup=fault))
+    wanted = [f"mast:JWST/product/jw01000-o{n:03d}_t001_miri_ch1-short_s3d.fits" for n in range(60)] + ["mast:JWST/product/nowhere"]
+    if FAULTS[fault].endswith("found"):
+        found, _ = look_up(wanted, archive.services["mast"], hasty)
+        assert f"{len(found) or 'none'} found" == FAULTS[fault]
+    else:
+        with pytest.raises(ArchiveError, match=FAULTS[fault]):
+            look_up(wanted, archive.services["mast"], hasty)

@@ -92,6 +92,49 @@ def test_quoted_text_may_hold_delimiters_and_line_ends(tmp_path):
     assert sheet.numbers.tolist() == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("rows", "kept", "lost"),
+    [
+        (['"A,1', "B,2", "C,3"], ["B", "C"], [1]),  # up to the end of the file
+        (['"A,1', "B,2", '"C",3', "D,4"], ["B", "C", "D"], [1]),  # up to the next quote
+        (["A,1", '"B,2', "C,3", '"D"",4', "E,5"], ["A", "C", "E"], [2, 4]),
+        (["A,1", 'B,"2', "", "C,3"], ["A", "C"], [2]),
+        (['"A ""1""",1', "B,2"], ['A "1"', "B"], []),
+        (['5" north,1', "B,2"], ['5" north', "B"], []),
+        (['"A, the', 'first",1', '"B', "", 'and more",2', "C,3"], ["A, the\nfirst", "B\n\nand more", "C"], []),
+    ],
+)
+def test_a_quote_that_is_not_closed_swallows_no_other_row(tmp_path, rows, kept, lost):
+    """It took all rows up to the next quote into its field, and said nothing."""
+    sheet = text(tmp_path, "\n".join(["name,ra", *rows, ""]))
+    assert sheet.data["name"].to_pylist() == kept
+    assert sheet.problems == [f"row {row} left out: a quote is opened there and not closed" for row in lost]
+    assert sheet.numbers.tolist() == [n for n in range(1, len(kept) + len(lost) + 1) if n not in lost]
+
+
+def test_rows_are_numbered_as_in_the_file_whatever_is_left_out(tmp_path):
+    sheet = text(tmp_path, 'name,ra\n"A,1\nB\nC,3\n"D,4\nE,5,6\nF,6\n')
+    assert sheet.numbers.tolist() == [3, 6]
+    assert sheet.problems == [
+        "row 1 left out: a quote is opened there and not closed",
+        "row 4 left out: a quote is opened there and not closed",
+        "row 2 left out: it has 1 fields, not 2",
+        "row 5 left out: it has 3 fields, not 2",
+    ]
+
+
+@pytest.mark.parametrize("content", ["name,ra\n", "name,ra", "name,ra\n\n\n", "name\tra\n"])
+def test_column_names_alone_are_told_as_such(tmp_path, content):
+    with pytest.raises(TableError, match=r"line of column names \(name, ra\) and no rows beneath"):
+        text(tmp_path, content)
+
+
+def test_rows_that_are_all_damaged_leave_an_empty_sheet(tmp_path):
+    sheet = text(tmp_path, 'name,ra\n"A,1\n')
+    assert sheet.data.num_rows == 0
+    assert len(sheet.problems) == 1
+
+
 def test_latin_letters(tmp_path):
     assert text(tmp_path, "name,ra\nÅngström,1\n".encode("latin-1")).data["name"].to_pylist() == ["Ångström"]
 

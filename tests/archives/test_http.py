@@ -1,6 +1,7 @@
 """Requests that never hang, retries that stay polite, and failures that say who and where."""
 
 import socket
+import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,8 @@ from email.utils import format_datetime
 import pytest
 import requests
 
-from raysearch.archives.http import Patience, _retry_after_s, open_session, translated
+from raysearch.archives import http
+from raysearch.archives.http import Patience, Quota, _retry_after_s, in_parallel, on_waiting, open_session, translated, waiting_for
 from raysearch.errors import ArchiveError, ArchiveUnavailable
 
 
@@ -54,6 +56,14 @@ def test_a_hung_server_does_not_hang_us(serve, hasty):
         session.get(service.url)
     assert time.monotonic() - started < 3 * hasty.read_s + 2
     assert len(service.asked) == 3
+
+
+def test_all_attempts_together_end_at_the_deadline(serve):
+    service = serve(serve.reply(manner="hang"))
+    patience = Patience(connect_s=1.0, read_s=0.2, total_s=0.5, attempts=50, pause_s=0.01)
+    with open_session("X", patience) as session, pytest.raises(ArchiveUnavailable):
+        session.get(service.url)
+    assert len(service.asked) <= 4
 
 
 def test_the_clients_own_absence_of_a_timeout_gives_way_to_ours(serve, hasty):
@@ -133,3 +143,191 @@ def test_errors_of_requests_become_ours(serve, hasty):
 def test_patience_is_finite_by_default():
     assert 0 < Patience().read_s <= Patience().total_s <= 600
     assert issubclass(requests.Timeout, requests.RequestException)
+
+
+@pytest.fixture
+def quota(monkeypatch):
+    """Return a function that sets what a service of the name TEST is asked at most."""
+
+    def allow(**limits):
+        monkeypatch.setitem(http.QUOTAS, "TEST", Quota(**limits))
+
+    return allow
+
+
+class Busy:
+    """Counts the requests under way, and when each began."""
+
+    def __init__(self, reply):
+        self.reply, self.now, self.most, self.begun, self.lock = reply, 0, 0, [], threading.Lock()
+
+    def __call__(self, _):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            self.begun.append(time.monotonic())
+        time.sleep(0.03)
+        with self.lock:
+            self.now -= 1
+        return self.reply("hello")
+
+
+def test_a_service_is_asked_no_more_at_once_than_its_quota_whatever_asks(serve, hasty, quota):
+    quota(at_once=3)
+    busy = Busy(serve.reply)
+    service = serve(busy)
+
+    def ask():
+        with open_session("TEST", hasty) as session:
+            for _ in range(4):
+                session.get(service.url)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(busy.begun) == 32
+    assert busy.most == 3
+
+
+def test_other_services_and_hosts_have_quotas_of_their_own(serve, hasty, quota):
+    quota(at_once=1)
+    slow, quick = serve(serve.reply(manner="hang")), serve(serve.reply("hello"))
+    hung = threading.Thread(target=_asked, args=(slow.url, hasty))
+    hung.start()
+    assert _asked(quick.url, hasty) == "hello"
+    hung.join()
+
+
+def _asked(url, patience):
+    with open_session("TEST", patience) as session:
+        try:
+            return session.get(url).text
+        except ArchiveUnavailable:
+            return ""
+
+
+def test_a_rate_is_kept_by_retries_too(serve, hasty, quota):
+    quota(at_once=4, per_second=5)
+    busy = Busy(lambda _: serve.reply("hello", status=200 if len(busy.begun) % 3 else 503))
+    service = serve(busy)
+    list(in_parallel("TEST", lambda _: _asked(service.url, hasty), range(11)))
+    assert len(busy.begun) > 11
+    begun = sorted(busy.begun)
+    # a tenth of a second for the way to the server and back
+    assert all(later - earlier > 0.9 for earlier, later in zip(begun, begun[5:], strict=False))
+
+
+def test_waiting_for_a_turn_costs_no_patience(serve, quota):
+    quota(at_once=1)
+    service = serve(lambda _: (time.sleep(0.1), serve.reply("hello"))[1])
+    answers = list(in_parallel("TEST", lambda _: _asked(service.url, Patience(1.0, 0.5, 0.5, 1, 0.01)), range(10)))
+    assert answers == ["hello"] * 10
+
+
+def test_parallel_answers_keep_their_order_and_the_first_error_ends_it(quota):
+    quota(at_once=2)
+    assert list(in_parallel("TEST", lambda n: (time.sleep(0.01 * (5 - n)), n)[1], range(5))) == list(range(5))
+    asked = []
+
+    def ask(number):
+        asked.append(number)
+        if number == 1:
+            raise ArchiveError("refused")
+        time.sleep(0.01)
+
+    with pytest.raises(ArchiveError, match="refused"):
+        list(in_parallel("TEST", ask, range(1000)))
+    assert len(asked) < 100
+
+
+def test_the_published_limits_are_kept():
+    assert http.QUOTAS["SIMBAD"].per_second <= 6
+    assert http.QUOTAS["IRSA cutouts"].at_once <= 4
+    assert http.QUOTAS["MAST path_lookup"].at_once <= 8
+    assert http.quota_of("a service nobody knows").at_once <= 4
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(http, "WAITING_S", 0.1)
+
+
+def test_long_waiting_is_told_with_its_reason(serve, hasty, quick):
+    service = serve(serve.reply(status=503), serve.reply(status=503), serve.reply("hello"))
+    told = []
+    with on_waiting(told.append), open_session("SIMBAD", replace(hasty, pause_s=0.2)) as session:
+        session.get(service.url)
+    assert told
+    assert told[0] == f"waiting for SIMBAD's answer from {service.url}/, 0 s so far"
+
+
+def test_the_line_comes_after_five_seconds_and_then_at_doubled_times(monkeypatch):
+    assert http.WAITING_S == 5.0
+    waits = []
+
+    class Done:
+        def wait(self, seconds):
+            waits.append(seconds)
+            return len(waits) == 4
+
+    told = []
+    http._tell_until(Done(), "SIMBAD's\n answer", told.append)
+    assert waits == [5.0, 5.0, 10.0, 20.0]
+    assert told == [f"waiting for SIMBAD's answer, {n} s so far" for n in (5, 10, 20)]
+
+
+def test_the_outermost_wait_speaks_for_all_that_is_asked_inside(serve, hasty, quick):
+    service = serve(lambda _: (time.sleep(0.15), serve.reply("hello"))[1])
+    told = []
+    with on_waiting(told.append), waiting_for("SIMBAD's answer to SELECT 1"):
+        list(in_parallel("TEST", lambda _: _asked(service.url, hasty), range(8)))
+    assert told
+    assert {line.partition(", ")[0] for line in told} == {"waiting for SIMBAD's answer to SELECT 1"}
+
+
+def test_requests_in_parallel_are_told_of_too(serve, hasty, quick):
+    service = serve(lambda _: (time.sleep(0.15), serve.reply("hello"))[1])
+    told = []
+    with on_waiting(told.append):
+        list(in_parallel("TEST", lambda _: _asked(service.url, hasty), range(2)))
+    assert len(told) == 2
+
+
+def test_a_line_being_told_is_told_to_its_end_before_the_block_ends(quick):
+    told = []
+
+    def tell(line):
+        time.sleep(0.3)
+        told.append(line)
+
+    with on_waiting(tell), waiting_for("x"):
+        time.sleep(0.15)
+    assert len(told) == 1
+
+
+def test_a_quick_answer_and_an_absent_listener_say_nothing(serve, hasty, quick):
+    told = []
+    with on_waiting(told.append):
+        assert _asked(serve(serve.reply("hello")).url, hasty) == "hello"
+    slow = serve(lambda _: (time.sleep(0.2), serve.reply("hello"))[1])
+    _asked(slow.url, hasty)
+    assert told == []
+
+
+def test_nothing_is_told_once_the_answer_is_there(quick):
+    told = []
+    with on_waiting(told.append):
+        with waiting_for("x"):
+            time.sleep(0.15)
+        said = len(told)
+        time.sleep(0.2)
+    assert said == len(told) == 1
+
+
+def test_a_long_query_is_cut_in_the_line(quick):
+    told = []
+    with on_waiting(told.append), waiting_for("SELECT " + "x, " * 500):
+        time.sleep(0.15)
+    assert len(told[0]) < 160

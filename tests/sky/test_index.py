@@ -1,7 +1,6 @@
 """The index of footprints: nothing that lies within a shape's reach is filed where its cell does not look."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,8 +71,8 @@ def test_texts_that_cannot_be_read_are_named_and_match_nothing():
     regions = joined([regions for regions, _ in parts])
     assert regions.owner.tolist() == [0, 3]
     assert sorted(parts[0][1] | parts[1][1]) == [1, 2]
-    (matches,) = FootprintIndex.of(regions, len(texts)).match(np.array([10.5, 11.9]), np.array([20.0, 20.0]), first=100)
-    assert list(zip(matches.footprint.tolist(), matches.target.tolist(), strict=True)) == [(0, 100), (3, 100), (3, 101)]
+    (matches,) = FootprintIndex.of(regions, len(texts)).match(np.array([10.5, 11.9]), np.array([20.0, 20.0]))
+    assert list(zip(matches.footprint.tolist(), matches.target.tolist(), strict=True)) == [(0, 0), (3, 0), (3, 1)]
 
 
 def test_joined_regions_are_those_of_all_footprints_at_once():
@@ -87,10 +86,3 @@ def test_joined_regions_are_those_of_all_footprints_at_once():
 def test_no_footprints_match_nothing():
     index = FootprintIndex.of(Regions.of([None, None]), 2)
     assert list(index.match(np.array([1.0]), np.array([2.0]))) == []
-
-
-@pytest.mark.parametrize("first", [0, 7_000_000_000])
-def test_targets_are_counted_from_their_first(first):
-    index = FootprintIndex.of(Regions.of([Footprint((Circle(10.0, 20.0, 1.0),))]), 1)
-    (matches,) = index.match(np.array([50.0, 10.2, 10.1]), np.array([20.0, 20.0, 20.0]), first)
-    assert matches.target.tolist() == [first + 2, first + 1]

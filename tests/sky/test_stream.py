@@ -16,7 +16,8 @@ stream_module = importlib.import_module("raysearch.sky.stream")
 
 
 def chunks(ra, dec, size):
-    return [(first, lambda first=first: (ra[first : first + size], dec[first : first + size])) for first in range(0, len(ra), size)]
+    parts = np.split(np.arange(len(ra)), range(size, len(ra), size))
+    return [lambda part=part: (part, ra[part], dec[part]) for part in parts]
 
 
 def backwards(work, shared, items):
@@ -97,10 +98,17 @@ def test_nothing_to_match_is_an_answer(tmp_path):
     assert len(empty.load().target) == 0
 
 
-def test_a_position_off_the_sphere_is_named_by_its_number(tmp_path):
+def test_targets_keep_the_numbers_that_their_chunk_gives(tmp_path):
+    number = np.array([5, 8, 7_000_000_000])
+    found = match_stream([lambda: (number, np.array([1.0, 50.0, 1.1]), np.array([1.0, 1.0, 1.0]))], ["CIRCLE ICRS 1 1 1"], tmp_path)
+    assert found.load().target.tolist() == [5, 7_000_000_000]
+    assert found.targets == 3
+
+
+def test_a_position_off_the_sphere_and_a_radius_that_is_none_are_refused(tmp_path):
     ra, dec = np.zeros(20), np.zeros(20)
     dec[13] = np.nan
-    with pytest.raises(TableError, match=r"1 targets have no position on the sphere \(the first is number 13\)"):
+    with pytest.raises(TableError, match="1 targets have no position on the sphere"):
         match_stream(chunks(ra, dec, 5), ["CIRCLE ICRS 1 1 1"], tmp_path)
     with pytest.raises(ConfigError, match="between 0 and 180"):
         match_stream([], [], tmp_path, radius_deg=-1.0)

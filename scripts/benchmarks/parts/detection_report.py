@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
+from raysearch.testing import NOISES
+
 
 class Rows:
     """All numbers measured, in one long table."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, object]] = []
+        self.places: dict[tuple[str, float], list[str]] = {}
+        """Where the false alarms of a kind of noise at an asked rate come from."""
 
     def add(self, experiment, noise, detector, quantity, value, low=math.nan, high=math.nan, trials=0, **where) -> None:
         row = {"experiment": experiment, "noise": noise, "detector": detector, "shape": "", "width": math.nan, "velocity": math.nan}
@@ -37,19 +41,19 @@ def markdown(heads: list[str], rows: list[list[str]]) -> str:
 
 
 def interval(row) -> str:
-    return f"{row['value']:.2g} ({row['low']:.2g}-{row['high']:.2g})"
+    return f"{row['value']:.2g}" + (f" ({row['low']:.2g}-{row['high']:.2g})" if math.isfinite(row["low"]) else "")
 
 
 def false_alarm_table(rows: Rows, experiment: str) -> str:
-    names = list(dict.fromkeys(row["noise"] for row in rows.select(experiment=experiment)))
-    levels = list(dict.fromkeys(row["at"] for row in rows.select(experiment=experiment, detector="lines")))
+    rates = rows.select(experiment=experiment, quantity="candidates per window")
+    levels = list(dict.fromkeys(row["at"] for row in rates))
     lines = []
-    for name in names:
-        measured = [rows.select(experiment=experiment, noise=name, detector="lines", at=level)[0] for level in levels]
-        published = rows.select(experiment=experiment, noise=name, detector="published")
-        lines.append([name, str(measured[0]["trials"]), *map(interval, measured), *map(interval, published)])
-    heads = ["noise", "windows", *(f"asked {level:g}" for level in levels)]
-    return markdown(heads + (["`published`"] if len(lines[0]) > len(heads) else []), lines)
+    for name in dict.fromkeys(row["noise"] for row in rates):
+        measured = [row for row in rates if row["noise"] == name]
+        places = [f"{row['value']:.0f}" for row in rows.select(experiment=experiment, noise=name, quantity="places", at=levels[0])]
+        published = [interval(row) for row in rows.select(experiment=experiment, noise=name, detector="published")]
+        lines.append([name, str(measured[0]["trials"]), *map(interval, measured), *(places or [""]), *(published or [""])])
+    return markdown(["noise", "windows", *(f"asked {level:g}" for level in levels), "places", "`published`"], lines)
 
 
 def half_table(rows: Rows) -> str:
@@ -129,7 +133,7 @@ def figure(rows: Rows, path: Path) -> None:
         draw_completeness(canvas.add_subplot(grid[k // 4, k % 4]), rows, name, legend=k == 0)
     draw_false_alarms(canvas.add_subplot(grid[2, :2]), rows)
     draw_pulls(canvas.add_subplot(grid[2, 2:]), rows)
-    canvas.savefig(path, dpi=90)
+    canvas.savefig(path, dpi=80)
 
 
 def draw_completeness(axes, rows: Rows, noise: str, *, legend: bool) -> None:
@@ -158,13 +162,14 @@ def draw_completeness(axes, rows: Rows, noise: str, *, legend: bool) -> None:
 
 
 def draw_false_alarms(axes, rows: Rows) -> None:
-    names = list(dict.fromkeys(row["noise"] for row in rows.select(experiment="false alarms")))
+    rates = rows.select(experiment="false alarms", quantity="candidates per window")
+    names = list(dict.fromkeys(row["noise"] for row in rates))
     told: set[bool] = set()
     for k, name in enumerate(names):
-        some = rows.select(experiment="false alarms", noise=name, detector="lines")
+        some = [row for row in rates if row["noise"] == name]
         asked = np.array([row["at"] for row in some]) * 1.04 ** (k - len(names) / 2)
         value, low, high = (np.array([row[key] for row in some]) for key in ("value", "low", "high"))
-        real = bool(rows.select(experiment="untouched", noise=name))
+        real = name not in NOISES
         label = None if real in told else "real noise" if real else "synthetic noise"
         told.add(real)
         axes.errorbar(

@@ -1,4 +1,4 @@
-"""The command line: `raysearch run | plan | status | export | config | demo`.
+"""The command line: `raysearch run | plan | query | status | export | config | demo`.
 
 Exit status: 0 done; 1 done, but some observations failed; 2 the search could not run; 130 stopped by Ctrl-C; 141 nobody
 read its output to the end.
@@ -10,20 +10,28 @@ import argparse
 import itertools
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import RaysearchError
+from .errors import ConfigError, RaysearchError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from .archives.answers import Mode
     from .engine import Totals
+    from .model import Query
     from .search import Result, Search
+    from .worklist import WorkList
 
 SEARCH_HELP = "a shipped search's name, or the path of a TOML file"
 SHOWN_ROWS = 20
+SHOWN_COLUMNS = 12
+"""Of the candidates: five that all have, and the first of the detector's own."""
+SHOWN_CHARACTERS = 1000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,16 +62,24 @@ def _parser() -> argparse.ArgumentParser:
     run = _command(commands, "run", _run, "search, and write a run folder; the same command again goes on where it stopped")
     _search_options(run)
     run.add_argument("--out", required=True, type=Path, metavar="DIR", help="the run folder")
+    run.add_argument("--since", type=Path, metavar="OLD_DIR", help="only what is new or changed since that run, or failed there")
     run.add_argument("--dashboard", action="store_true", help="start Ray's dashboard too")
     plan = _command(commands, "plan", _plan, "say what would be read: asks the archives, reads headers, no pixels")
     _search_options(plan)
     plan.add_argument("--out", type=Path, metavar="DIR", help="also write the work list to DIR/observations.arrow")
+    query = _command(commands, "query", _query, "ask the archives only: which observations there are, and where; reads no file")
+    _search_options(query)
+    query.add_argument("--out", type=Path, metavar="DIR", help="write the table of observations to DIR/observations.arrow")
+    query.add_argument("--table", type=Path, metavar="FILE", help="write it for other programs: .ecsv .vot .fits .parquet .csv")
     status = _command(commands, "status", _status, "the ledger of a run folder, also of a running or a broken-off run")
     status.add_argument("dir", type=Path, metavar="DIR")
-    export = _command(commands, "export", _export, "write a table for other programs")
+    export = _command(commands, "export", _export, "write a table, or the candidates' line maps, for other programs")
     export.add_argument("dir", type=Path, metavar="DIR")
-    export.add_argument("file", type=Path, metavar="FILE", help="its ending says the format: .ecsv .vot .fits .parquet .csv")
-    export.add_argument("--table", default="candidates", choices=["candidates", "outcomes", "targets", "observations"])
+    export.add_argument(
+        "file", type=Path, metavar="FILE", nargs="?", help="its ending says the format: .ecsv .vot .fits .parquet .csv"
+    )
+    export.add_argument("--table", default="candidates", choices=["candidates", "outcomes", "limits", "targets", "observations"])
+    export.add_argument("--maps", type=Path, metavar="FOLDER", help="write each candidate's line map there, a FITS file for each")
     config = _command(commands, "config", _config, "the effective search, every default written out, and its hash")
     _search_options(config, limit=False)
     demo = _command(commands, "demo", _demo, "run the jets search against an archive on this machine; needs no network")
@@ -81,7 +97,11 @@ def _command(commands: Any, name: str, function: Callable[[argparse.Namespace], 
 def _search_options(parser: argparse.ArgumentParser, *, limit: bool = True) -> None:
     parser.add_argument("search", metavar="SEARCH", help=SEARCH_HELP)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for example match.radius='2 arcsec'")
+    parser.set_defaults(refresh=False, offline=False)
     if limit:
+        kept = parser.add_mutually_exclusive_group()
+        kept.add_argument("--refresh", action="store_true", help="ask the archives again, whatever answers are kept")
+        kept.add_argument("--offline", action="store_true", help="never ask the archives: kept answers only, however old")
         parser.add_argument("--limit", type=_limit, metavar="N", help="the first N observations of the work list only")
 
 
@@ -96,19 +116,20 @@ def _load(options: argparse.Namespace) -> Search:
     from . import config
     from .search import Search
 
-    return Search.load(options.search, dict(config.parse_setting(text) for text in options.set))
+    answers: Mode = "refresh" if options.refresh else "offline" if options.offline else "reuse"
+    return Search.load(options.search, dict(config.parse_setting(text) for text in options.set), answers=answers)
 
 
 def _run(options: argparse.Namespace) -> int:
-    totals = _search(_load(options), options.out, options.limit, dashboard=options.dashboard).totals
+    totals = _search(_load(options), options.out, options.limit, since=options.since, dashboard=options.dashboard).totals
     return 1 if totals.by_status["failed"] else 0
 
 
-def _search(search: Search, out: Path, limit: int | None, *, dashboard: bool) -> _Report:
+def _search(search: Search, out: Path, limit: int | None, *, since: Path | None = None, dashboard: bool) -> _Report:
     from .engine import ProgressLine
 
-    _say_work(search)
-    result = search.run(out, limit=limit, dashboard=dashboard, observers=[ProgressLine(sys.stderr)])
+    _say_work(search, since)
+    result = search.run(out, limit=limit, since=since, dashboard=dashboard, observers=[ProgressLine(sys.stderr)])
     report = _Report(result)
     _say_result(report)
     return report
@@ -123,19 +144,66 @@ class _Report:
         self.outcomes = result.arrow("outcomes")
 
 
-def _say_work(search: Search) -> None:
+def _say_work(search: Search, since: Path | None = None, *, in_full: bool = False) -> WorkList:
+    from .archives.http import on_waiting
+
     print(f"search {search.config.name} ({search.config.hash})", flush=True)
-    work = search.work_list()
-    for query in work.queries:
-        print(f"  {query.service}: {query.rows:,} rows in {query.seconds:.1f} s")
+    with on_waiting(lambda line: print(f"  {line}", file=sys.stderr, flush=True)):
+        work = search.work_list(since)
+    for (service, url), queries in _by_service(work.queries).items():
+        print(f"  {service}: {_told(queries)}")
+        if in_full:
+            print(f"    {url}")
+            print("".join(f"    {_one_line(query.text)}\n" for query in queries[:SHOWN_ROWS]), end="")
     for note in work.notes[:SHOWN_ROWS]:
         print(f"  note: {note}")
     if len(work.notes) > SHOWN_ROWS:
-        print(f"  and {len(work.notes) - SHOWN_ROWS} notes more; run.json has them all")
+        print(f"  and {len(work.notes) - SHOWN_ROWS} notes more" + ("" if in_full else "; run.json has them all"))
     funnel = work.funnel
     asked = f"{funnel['targets']:,} targets, {funnel['archive_rows']:,} observations asked about, {funnel['matched']:,} matched"
     untold = f", {funnel['no_footprint']:,} without a footprint that can be read" if funnel["no_footprint"] else ""
     print(f"  {asked}{untold}", flush=True)
+    if work.since is not None:
+        ended = ", ".join(f"{work.since[name]:,} {name}" for name in ("detected", "nothing", "skipped") if name in work.since)
+        print(
+            f"  {work.earlier.num_rows:,} left out, settled by {since} and unchanged since" + (f": {ended}" if ended else ""),
+            flush=True,
+        )
+    return work
+
+
+def _by_service(queries: Sequence[Query]) -> dict[tuple[str, str], list[Query]]:
+    grouped: dict[tuple[str, str], list[Query]] = {}
+    for query in queries:
+        grouped.setdefault((query.service, query.url), []).append(query)
+    return grouped
+
+
+def _told(queries: Sequence[Query]) -> str:
+    """Return what queries of one service gave: rows, of how many there are, and the time it took, or the age of kept answers."""
+    counted = [query.counted for query in queries if query.counted is not None]
+    there_are = f" of {sum(counted):,}" if len(counted) == len(queries) else ""
+    told = f"{sum(query.rows for query in queries):,}{there_are} rows" + (f", {len(queries):,} queries" if len(queries) > 1 else "")
+    kept = sorted(query.reused for query in queries if query.reused)
+    if len(kept) < len(queries):
+        told += f" in {sum(query.seconds for query in queries if not query.reused):.1f} s"
+    if kept:
+        which = "the kept answer of" if len(queries) == 1 else f"{len(kept):,} kept answers, the oldest of"
+        age = datetime.now(UTC) - datetime.fromisoformat(kept[0])
+        told += f"; {which} {kept[0]} ({_age(age.total_seconds())} old; --refresh asks again)"
+    return told
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN_CHARACTERS else line[: SHOWN_CHARACTERS - 4] + " ..."
+
+
+def _age(seconds: float) -> str:
+    for size, name in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{max(seconds, 0):.0f} s"
 
 
 def _say_result(report: _Report) -> None:
@@ -146,7 +214,7 @@ def _say_result(report: _Report) -> None:
     print(f"\n{candidates.num_rows:,} candidates" + (":" if candidates.num_rows else ""))
     if candidates.num_rows:
         shown = [name for name in candidates.column_names if name not in {"uri", "config_hash", "targets"}]
-        _say_table(candidates.select(shown))
+        _say_table(candidates.select(shown[:SHOWN_COLUMNS]))
     targets = result.arrow("targets")
     notable = [row for row in targets.to_pylist() if row["notable"]]
     print(f"\n{len(notable):,} of {targets.num_rows:,} targets are notable" + (":" if notable else ""))
@@ -187,6 +255,22 @@ def _say_table(table: pa.Table) -> None:
         print(f"and {table.num_rows - SHOWN_ROWS:,} more; raysearch export DIR candidates.ecsv has them all")
 
 
+def _query(options: argparse.Namespace) -> int:
+    from .report import tables
+
+    work = _say_work(_load(options), in_full=True).head(options.limit)
+    skipped = [text for text in work.table["skip"].to_pylist() if text]
+    print(f"\n{work.table.num_rows:,} observations, {work.table.num_rows - len(skipped):,} of them to be read")
+    for reason, count in Counter(skipped).most_common(SHOWN_ROWS):
+        print(f"  skipped {count:>4}: {reason}")
+    if options.out:
+        print(f"\nobservations: {work.write(options.out)}")
+    if options.table:
+        tables.write(work.table, options.table)
+        print(f"\n{work.table.num_rows:,} rows -> {options.table}")
+    return 0
+
+
 def _plan(options: argparse.Namespace) -> int:
     from .engine.progress import ProgressLine, readable_bytes
 
@@ -201,7 +285,7 @@ def _plan(options: argparse.Namespace) -> int:
     print(f"not to be searched: {totals['skipped']:,} skipped, {totals['failed']:,} failed")
     _say_reasons(plan.outcomes)
     if options.out:
-        print(f"\nwork list: {plan.write(options.out)}")
+        print(f"\nwork list: {plan.work.write(options.out)}")
     return 1 if totals["failed"] else 0
 
 
@@ -221,15 +305,21 @@ def _export(options: argparse.Namespace) -> int:
     from .search import Result
 
     result = Result(options.dir)
-    result.export(options.file, options.table)
-    print(f"{result.arrow(options.table).num_rows:,} rows -> {options.file}")
+    if not options.file and not options.maps:
+        raise ConfigError("export: nothing to write; name a FILE for a table, or --maps FOLDER for the line maps")
+    if options.file:
+        result.export(options.file, options.table)
+        print(f"{result.arrow(options.table).num_rows:,} rows -> {options.file}")
+    if options.maps:
+        print(f"{len(result.export_maps(options.maps)):,} maps -> {options.maps}")
     return 0
 
 
 def _config(options: argparse.Namespace) -> int:
     from . import config
+    from .search import Search
 
-    effective = config.load(options.search, dict(config.parse_setting(text) for text in options.set))
+    effective = Search.load(options.search, dict(config.parse_setting(text) for text in options.set)).config
     print(f"# config_hash = {effective.hash}\n{effective.to_toml()}", end="")
     return 0
 
@@ -242,7 +332,9 @@ def _demo(options: argparse.Namespace) -> int:
     print("an archive on this machine stands in for SIMBAD, MAST and S3: its sky is made up, the clients and the search are real")
     with LocalArchive(holdings) as archive:
         settings = {f"services.{name}": url for name, url in archive.services.items()}
-        report = _search(Search.load("jets", settings), options.out or _fresh_folder(), None, dashboard=options.dashboard)
+        report = _search(
+            Search.load("jets", settings, answers="off"), options.out or _fresh_folder(), None, dashboard=options.dashboard
+        )
     ended = {row["obs_id"]: row["status"] for row in report.outcomes.to_pylist()}
     expected = {obs_id: status for obs_id, status in holdings.expected.items() if status != "unmatched"}
     print(

@@ -7,215 +7,125 @@ same records.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
+import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from . import convert
+from .convert import Convert
 from .errors import ConfigError
 from .model import Line
 
-Convert = Callable[[Any, Path], Any]
-
-MAST_URL = "https://mast.stsci.edu"
-SIMBAD_URL = "https://simbad.cds.unistra.fr/simbad/sim-tap"
-
-
-# Converters: each takes the value as TOML gives it and the folder of the search file; it returns the typed value, or raises
-# ValueError.
-
-
-def _text(value: Any, _: Path) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"wants text in quotes, not {value!r}")
-    return value
-
-
-def _flag(value: Any, _: Path) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"wants true or false, not {value!r}")
-    return value
-
-
-def _number(value: Any, _: Path) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"wants a number, not {value!r}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise ValueError("wants a finite number")
-    return number
+ARCHIVES = ("mast", "irsa", "heasarc", "tap", "sia2")
+_SIA2 = frozenset({"collection", "product_type", "calib_level", "instrument", "facility", "wavelength", "time", "near_targets"})
+_TOLD_TO: dict[str, frozenset[str]] = {
+    "mast": (_SIA2 - {"facility"}) | {"filters", "proposal", "public_only"},
+    "irsa": _SIA2 | {"filters"},
+    "heasarc": frozenset({"catalog", "keywords", "wavelength", "time", "near_targets"}),
+    "tap": frozenset({"url", "adql"}),
+    "sia2": _SIA2 | {"url"},
+    "": frozenset(),
+}
+"""Which keys of [observations] each archive is told; `exclude` is for all."""
+_NEEDED: dict[str, tuple[tuple[str, ...], ...]] = {
+    "mast": (("collection",),),
+    "irsa": (("collection", "facility", "near_targets"),),
+    "heasarc": (("catalog", "keywords"),),
+    "tap": (("url",), ("adql",)),
+    "sia2": (("url",), ("collection", "facility", "near_targets")),
+}
+"""Of each group, an archive needs one key at least: nobody wants all of MAST."""
 
 
-def _count(value: Any, _: Path) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"wants a whole number, 0 or more, not {value!r}")
-    return value
-
-
-def _positive(value: Any, folder: Path) -> int:
-    if _count(value, folder) == 0:
-        raise ValueError("wants a whole number, 1 or more, not 0")
-    return cast("int", value)
-
-
-def _counts(value: Any, folder: Path) -> tuple[int, ...]:
-    return tuple(_count(v, folder) for v in _array(value))
-
-
-def _texts(value: Any, folder: Path) -> tuple[str, ...]:
-    return tuple(_text(v, folder) for v in _array(value))
-
-
-def _array(value: Any) -> list[Any]:
-    if not isinstance(value, (list, tuple)):
-        raise ValueError(f"wants a list in [ ], not {value!r}")
-    return list(value)
-
-
-def _path(value: Any, folder: Path) -> str:
-    """Return an absolute path (relative ones start at the search file's folder), or an address as it stands."""
-    text = _text(value, folder)
-    if not text or "://" in text:
-        return text
-    return str((folder / Path(text).expanduser()).resolve()) + ("/" if text.endswith("/") else "")
-
-
-def _detector(value: Any, folder: Path) -> str:
-    """Return a detector's name; that of a class in a file with the file's whole path."""
-    file, colon, name = _text(value, folder).rpartition(":")
-    return f"{_path(file, folder)}:{name}" if colon else name
-
-
-def _positions(value: Any, folder: Path) -> tuple[tuple[float, float], ...]:
-    pairs = []
-    for pair in _array(value):
-        numbers = [_number(v, folder) for v in _array(pair)]
-        if len(numbers) != 2 or not -90 <= numbers[1] <= 90:
-            raise ValueError(f"wants [ra, dec] pairs in degrees, not {pair!r}")
-        pairs.append((numbers[0] % 360.0 % 360.0, numbers[1]))  # a tiny negative number gives 360.0 at first
-    return tuple(pairs)
-
-
-def _choice(*allowed: str) -> Convert:
-    def convert(value: Any, folder: Path) -> str:
-        if _text(value, folder) not in allowed:
-            raise ValueError(f"wants one of {', '.join(map(repr, allowed))}, not {value!r}{_nearest(value, allowed)}")
-        return cast("str", value)
-
-    return convert
-
-
-def _quantity(unit: str, *, low: float) -> Convert:
-    """Return a converter of texts such as "3 arcsec" to a number of `unit`."""
-
-    def convert(value: Any, folder: Path) -> float:
-        from astropy import units
-
-        try:
-            number = float(units.Quantity(_text(value, folder)).to_value(unit))
-        except units.UnitConversionError:
-            raise ValueError(f"wants a number with a unit that converts to {unit}, such as '1 {unit}', not {value!r}") from None
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"cannot be read as a number with a unit, such as '1 {unit}': {error}") from None
-        if not low <= number < float("inf"):
-            raise ValueError(f"wants at least {low:g} {unit}, not {value!r}")
-        return number
-
-    return convert
-
-
-_wavelength_um = _quantity("um", low=1e-9)
-
-
-def _lines(value: Any, folder: Path) -> tuple[Line, ...]:
-    """Return the lines of a shipped list (by name) or of an array of `{name, wavelength}`."""
-    if isinstance(value, str):
-        value = _shipped_lines(value)
-    lines = []
-    for entry in _array(value):
-        if not isinstance(entry, Mapping) or set(entry) != {"name", "wavelength"}:
-            raise ValueError(f'wants {{ name = "...", wavelength = "5.340 um" }}, not {entry!r}')
-        try:
-            lines.append(Line(_text(entry["name"], folder), _wavelength_um(entry["wavelength"], folder)))
-        except ValueError as error:
-            raise ValueError(f"{entry['name']!r}: wavelength {error}") from None
-    names = [line.name for line in lines]
-    if len(set(names)) != len(names):
-        raise ValueError(
-            f"names a line twice: {next(n for n in names if names.count(n) > 1)!r}; every line needs a name of its own"
-        )
-    return tuple(lines)
-
-
-def _shipped_lines(name: str) -> Any:
-    folder = resources.files("raysearch.searches") / "lines"
-    known = sorted(f.name.removesuffix(".toml") for f in folder.iterdir())
-    if name not in known:
-        raise ValueError(f"no line list {name!r} is shipped (known: {', '.join(known)}); or give a list in [ ]")
-    return tomllib.loads((folder / f"{name}.toml").read_text())["lines"]
-
-
-def _option(default: Any, convert: Convert, doc: str) -> Any:
-    return field(default=default, metadata={"convert": convert, "doc": doc})
+def _option(default: Any, to: Convert, doc: str) -> Any:
+    return field(default=default, metadata={"convert": to, "doc": doc})
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """`[targets]`: whose neighbourhood is searched. None of simbad, table, positions: every observation is searched."""
+    """`[targets]`: whose neighbourhood is searched. None of simbad, names, table, positions: every observation is searched."""
 
-    simbad: str = _option("", _text, "an ADQL condition on SIMBAD's table `basic`")
-    table: str = _option("", _path, "a file: CSV, ECSV, VOTable, FITS, Parquet, Arrow")
-    positions: tuple[tuple[float, float], ...] = _option((), _positions, "[[ra, dec], ...] in degrees, ICRS")
-    redshift: float = _option(0.0, _number, "where a target has none of its own")
+    simbad: str = _option("", convert.text, "an ADQL condition on SIMBAD's table `basic`")
+    names: tuple[str, ...] = _option((), convert.texts, "objects by any name that SIMBAD knows")
+    table: str = _option("", convert.path, "a file: CSV, ECSV, VOTable, FITS, Parquet, Arrow")
+    positions: tuple[tuple[float, float], ...] = _option((), convert.positions, "[[ra, dec], ...] in degrees, ICRS")
+    redshift: float = _option(0.0, convert.redshift, "where a target has none of its own")
+    merge_radius: float = _option(0.0, convert.separation, "targets closer than this are one; 0: none are")
+    redshift_range: tuple[float, ...] = _option((), convert.redshifts, "[lowest, highest]: searched instead of the targets' own")
+
+    @property
+    def sources(self) -> list[str]:
+        """The keys that say whose neighbourhood, of those given."""
+        return [key for key in ("simbad", "names", "table", "positions") if getattr(self, key)]
 
     @property
     def given(self) -> bool:
         """Whether any targets are asked for."""
-        return bool(self.simbad or self.table or self.positions)
+        return bool(self.sources)
 
 
 @dataclass(frozen=True, slots=True)
 class Observations:
     """`[observations]`: which products may be searched."""
 
-    archive: str = _option("", _choice("", "mast"), "where they are asked for: mast")
-    table: str = _option("", _path, "or a file of ObsCore-like rows, or a folder of FITS files")
-    collection: str = _option("JWST", _text, "MAST obs_collection")
-    product_type: str = _option("cube", _text, "MAST dataproduct_type")
-    calib_level: tuple[int, ...] = _option((0, 1, 2, 3, 4), _counts, "MAST calib_level, any of these")
-    public_only: bool = _option(True, _flag, "leave out what is not public")
-    exclude: tuple[str, ...] = _option((), _texts, "obs_id patterns (* and ?) that are skipped")
+    archive: str = _option("", convert.choice("", *ARCHIVES), "where they are asked for: " + ", ".join(ARCHIVES))
+    table: str = _option("", convert.path, "or a file of ObsCore-like rows, or a folder of FITS files")
+    url: str = _option("", convert.address, "tap, sia2: the service's address")
+    adql: str = _option("", convert.text, "tap: the whole query")
+    catalog: str = _option("", convert.text, "heasarc: the catalogue, such as chanmaster")
+    keywords: tuple[str, ...] = _option((), convert.texts, "heasarc: or words by which the registry finds image services")
+    collection: tuple[str, ...] = _option((), convert.texts, "mast, irsa, sia2: any of these, such as JWST")
+    product_type: tuple[str, ...] = _option((), convert.texts, "mast, irsa, sia2: any of these, such as cube")
+    calib_level: tuple[int, ...] = _option((), convert.counts, "mast, irsa, sia2: any of these")
+    instrument: tuple[str, ...] = _option((), convert.texts, "mast, irsa, sia2: any of these, such as MIRI/IFU")
+    facility: tuple[str, ...] = _option((), convert.texts, "irsa, sia2: any of these, such as SOFIA")
+    filters: tuple[str, ...] = _option((), convert.texts, "mast, irsa (SPHEREx near targets): any of these")
+    proposal: tuple[str, ...] = _option((), convert.texts, "mast: any of these numbers")
+    wavelength: tuple[float, ...] = _option((), convert.wavelengths, "a range that the observation reaches into")
+    time: tuple[str, ...] = _option((), convert.times, "a span, ISO 8601 (UTC), that the observation reaches into")
+    near_targets: bool = _option(False, convert.flag, "ask only around the targets")
+    public_only: bool = _option(True, convert.flag, "mast: leave out what is not public")
+    exclude: tuple[str, ...] = _option((), convert.texts, "obs_id patterns (* and ?) that are skipped")
+
+    @property
+    def spherex_release(self) -> str:
+        """The release of SPHEREx whose images around the targets are asked for, such as `qr2`; empty for anything else."""
+        told = self.product_type or self.calib_level or self.instrument or self.facility
+        if self.archive != "irsa" or not self.near_targets or told or len(self.collection) != 1:
+            return ""
+        found = re.fullmatch(r"spherex_(qr\d+)", self.collection[0])
+        return found[1] if found else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
     """`[match]`: when a target belongs to an observation."""
 
-    radius: float = _option(0.0, _quantity("arcsec", low=0.0), "how far outside the footprint a target may lie")
+    radius: float = _option(0.0, convert.separation, "how far outside the footprint a target may lie")
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
     """`[lines]`: what is looked for."""
 
-    list: tuple[Line, ...] = _option((), _lines, "a shipped list's name, or [{ name, wavelength }, ...] (vacuum)")
-    min_lines: int = _option(3, _positive, "distinct lines that make a target notable")
+    list: tuple[Line, ...] = _option((), convert.lines, "a shipped list's name, or [{ name, wavelength }, ...] (vacuum)")
+    min_lines: int = _option(3, convert.positive, "distinct lines that make a target notable")
 
 
 @dataclass(frozen=True, slots=True)
 class Detector:
     """`[detector]`: how it is looked for. Keys other than `name` go to the detector."""
 
-    name: str = _option("published", _detector, "published, published-as-printed, or the user's own: module.Class or file.py:Class")
+    name: str = _option(
+        "lines", convert.detector, "lines, published, published-as-printed, or the user's own: module.Class or file.py:Class"
+    )
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -223,28 +133,37 @@ class Detector:
 class Run:
     """`[run]`: where and how fast; no influence on the records."""
 
-    engine: Literal["ray", "inline"] = _option("ray", _choice("ray", "inline"), "ray, or inline (one process)")
-    address: str = _option("local", _text, "local, auto (the cluster this runs on), or a Ray address")
-    concurrency: int = _option(32, _positive, "products read at the same time by each loader")
-    loaders: int = _option(1, _positive, "loader actors")
-    detectors: int = _option(0, _count, "detector actors; 0: one for each core")
+    engine: Literal["ray", "inline"] = _option("ray", convert.choice("ray", "inline"), "ray, or inline (one process)")
+    address: str = _option("local", convert.text, "local, auto (the cluster this runs on), or a Ray address")
+    concurrency: int = _option(32, convert.positive, "products read at the same time by each loader")
+    loaders: int = _option(1, convert.positive, "loader actors")
+    detectors: int = _option(0, convert.count, "detector actors; 0: one for each core")
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
     """`[services]`: base addresses, for mirrors and for the embedded archive."""
 
-    simbad: str = _option(SIMBAD_URL, _text, "SIMBAD's TAP service")
-    mast: str = _option(MAST_URL, _text, "MAST")
-    s3: str = _option("", _text, "S3 endpoint; empty: Amazon's, or what AWS_ENDPOINT_URL says")
-    s3_region: str = _option("us-east-1", _text, "where the buckets lie")
-    s3_client: Literal["obstore", "s3fs"] = _option("obstore", _choice("obstore", "s3fs"), "which client reads s3://")
-    s3_signed: bool = _option(False, _flag, "sign requests with your own AWS credentials")
-    timeout: float = _option(30.0, _quantity("s", low=0.1), "how long a store may stay silent")
+    simbad: str = _option("https://simbad.cds.unistra.fr/simbad/sim-tap", convert.address, "SIMBAD's TAP service")
+    mast: str = _option("https://mast.stsci.edu", convert.address, "MAST")
+    irsa: str = _option("https://irsa.ipac.caltech.edu", convert.address, "IRSA")
+    heasarc: str = _option("https://heasarc.gsfc.nasa.gov", convert.address, "HEASARC")
+    registry: str = _option("https://reg.g-vo.org/tap", convert.address, "the registry of the Virtual Observatory")
+    answers: str = _option("", convert.path, "folder of kept answers; empty: the user's cache folder")
+    s3: str = _option("", convert.address, "S3 endpoint; empty: Amazon's, or what AWS_ENDPOINT_URL says")
+    s3_region: str = _option("us-east-1", convert.text, "where the buckets lie")
+    s3_client: Literal["obstore", "s3fs"] = _option("obstore", convert.choice("obstore", "s3fs"), "which client reads s3://")
+    s3_signed: bool = _option(False, convert.flag, "sign requests with your own AWS credentials")
+    timeout: float = _option(30.0, convert.quantity("s", low=0.1), "how long a store may stay silent")
 
 
 _WHAT = ("targets", "observations", "match", "lines", "detector")
-_UNITS = {("match", "radius"): "arcsec", ("services", "timeout"): "s"}
+_UNITS = {
+    ("targets", "merge_radius"): "arcsec",
+    ("observations", "wavelength"): "um",
+    ("match", "radius"): "arcsec",
+    ("services", "timeout"): "s",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +185,16 @@ class SearchConfig:
         effective = self.to_dict()
         what = {section: effective[section] for section in _WHAT}
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def method(self) -> dict[str, Any]:
+        """What decides what `nothing` means: the lines, the range of redshifts and the detector, every default written out."""
+        effective = self.to_dict()
+        return {
+            "lines.list": effective["lines"]["list"],
+            "targets.redshift_range": effective["targets"]["redshift_range"],
+            "detector": effective["detector"],
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return the effective search as TOML holds it."""
@@ -295,7 +224,8 @@ def _section_to_dict(section: str, values: Any) -> dict[str, Any]:
         elif f.name == "list":
             result["list"] = [{"name": line.name, "wavelength": f"{line.rest_um!r} um"} for line in value]
         elif (section, f.name) in _UNITS:
-            result[f.name] = f"{value!r} {_UNITS[section, f.name]}"
+            unit = _UNITS[section, f.name]
+            result[f.name] = [f"{v!r} {unit}" for v in value] if isinstance(value, tuple) else f"{value!r} {unit}"
         else:
             result[f.name] = [list(v) if isinstance(v, tuple) else v for v in value] if isinstance(value, tuple) else value
     return result
@@ -318,11 +248,6 @@ def _toml_key(key: str) -> str:
     return key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else json.dumps(key)
 
 
-def _nearest(name: Any, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f" (known: {', '.join(k for k in known if k)})"
-
-
 def _section_from_dict(section: str, values: Any, folder: Path, source: str) -> Any:
     kind = _SECTIONS[section]
     if not isinstance(values, Mapping):
@@ -342,7 +267,7 @@ def _section_from_dict(section: str, values: Any, folder: Path, source: str) -> 
                 )
             read.setdefault("options", {})[key] = value
         else:
-            raise ConfigError(f"{source}: [{section}] has no key {key!r}{_nearest(key, list(known))}")
+            raise ConfigError(f"{source}: [{section}] has no key {key!r}{convert.nearest(key, list(known))}")
     return kind(**read)
 
 
@@ -357,18 +282,40 @@ def _plain(value: Any) -> bool:
 
 def _check(config: SearchConfig, source: str) -> SearchConfig:
     targets, observations = config.targets, config.observations
-    given = [key for key in ("simbad", "table", "positions") if getattr(targets, key)]
-    if len(given) > 1:
-        raise ConfigError(f"{source}: [targets] has {' and '.join(given)}; keep one")
+    if len(targets.sources) > 1:
+        raise ConfigError(f"{source}: [targets] has {' and '.join(targets.sources)}; keep one")
     if bool(observations.archive) == bool(observations.table):
         raise ConfigError(
             f"{source}: [observations] needs one of archive and table, not {'both' if observations.table else 'neither'}"
         )
+    _check_archive(observations, source)
+    if observations.near_targets and not targets.given:
+        raise ConfigError(f"{source}: [observations] near_targets has no [targets] to ask around")
+    if observations.archive == "heasarc" and not targets.given:
+        raise ConfigError(f"{source}: HEASARC is asked around targets only; give [targets] some")
     if not config.lines.list:
         raise ConfigError(f'{source}: [lines] list is missing; give a shipped list, such as "feii-jwst", or your own')
-    if targets.redshift <= -1:
-        raise ConfigError(f"{source}: [targets] redshift must be above -1, not {targets.redshift}")
     return config
+
+
+def _check_archive(observations: Observations, source: str) -> None:
+    """Raise ConfigError where a key is for another archive, or one that this archive needs is missing."""
+    archive, default = observations.archive, Observations()
+    given = {f.name for f in fields(Observations) if getattr(observations, f.name) != getattr(default, f.name)}
+    where = archive or "a table"
+    for key in sorted(given - _TOLD_TO[archive] - {"archive", "table", "exclude"}):
+        others = [name for name in ARCHIVES if key in _TOLD_TO[name]]
+        raise ConfigError(f"{source}: [observations] {key} is a key of {' and '.join(others)}, not of {where}; leave it out")
+    for keys in _NEEDED.get(archive, ()):
+        if not given & {*keys}:
+            raise ConfigError(f'{source}: [observations] archive = "{archive}" needs {" or ".join(keys)}')
+    if {"catalog", "keywords"} <= given:
+        raise ConfigError(f"{source}: [observations] has catalog and keywords; keep one")
+    if archive == "irsa" and "filters" in given and not observations.spherex_release:
+        raise ConfigError(
+            f'{source}: [observations] filters are asked of IRSA only for collection = "spherex_qr2" (or another release) with '
+            "near_targets = true; use wavelength"
+        )
 
 
 def from_dict(document: Mapping[str, Any], *, folder: Path | None = None, source: str = "search") -> SearchConfig:
@@ -393,13 +340,13 @@ def from_dict(document: Mapping[str, Any], *, folder: Path | None = None, source
     for key, value in document.items():
         if key == "name":
             try:
-                config = replace(config, name=_text(value, folder))
+                config = replace(config, name=convert.text(value, folder))
             except ValueError as error:
                 raise ConfigError(f"{source}: name {error}") from None
         elif key in _SECTIONS:
             config = replace(config, **{key: _section_from_dict(key, value, folder, source)})
         else:
-            raise ConfigError(f"{source}: no section {key!r}{_nearest(key, [*_SECTIONS, 'name'])}")
+            raise ConfigError(f"{source}: no section {key!r}{convert.nearest(key, [*_SECTIONS, 'name'])}")
     return _check(config, source)
 
 
@@ -429,7 +376,7 @@ def load(search: str | Path, overrides: Mapping[str, Any] | None = None) -> Sear
     elif _is_file(path):
         text, folder = _read(path), path.parent
     else:
-        raise ConfigError(f"no search {str(search)!r}: neither a file nor a shipped search{_nearest(search, shipped())}")
+        raise ConfigError(f"no search {str(search)!r}: neither a file nor a shipped search{convert.nearest(search, shipped())}")
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and brackets without end
@@ -454,6 +401,9 @@ def _read(path: Path) -> str:
 
 def _override(document: dict[str, Any], overrides: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return the document with `section.key` values set; paths among them start at the current folder, not at the file's."""
+    detector = document.get("detector")
+    if isinstance(detector, dict) and overrides.get("detector.name", detector.get("name")) != detector.get("name"):
+        document["detector"] = {}  # its other keys are options of a detector that is not asked for
     for dotted, value in overrides.items():
         section, _, key = dotted.partition(".")
         if not key:
@@ -461,7 +411,7 @@ def _override(document: dict[str, Any], overrides: Mapping[str, Any], folder: Pa
             continue
         if not isinstance(document.setdefault(section, {}), dict):
             raise ConfigError(f"--set {dotted}: {section} is not a section")
-        from_here = {"table": _path, "name": _detector}.get(key)
+        from_here = {"table": convert.path, "answers": convert.path, "name": convert.detector}.get(key)
         if from_here and isinstance(value, str) and folder != Path.cwd():
             value = from_here(value, Path.cwd())  # noqa: PLW2901
         document[section][key] = value

@@ -8,18 +8,16 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 import math
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
-from .model import Line
+from .model import HIGHEST_REDSHIFT, Line
 
 Convert = Callable[[Any, Path], Any]
-
-HIGHEST_REDSHIFT = 30.0
-"""Twice that of the farthest galaxies known: what is beyond is a velocity by mistake."""
 
 
 def text(value: Any, _: Path) -> str:
@@ -87,6 +85,14 @@ def path(value: Any, folder: Path) -> str:
     return str((folder / Path(given).expanduser()).resolve()) + ("/" if given.endswith("/") else "")
 
 
+def address(value: Any, folder: Path) -> str:
+    """Return the address of a service, without blanks around it; an empty one stays empty."""
+    given = text(value, folder).strip()
+    if given and not re.match(r"https?://[^/]", given, re.IGNORECASE):
+        raise ValueError(f"wants an address that begins with https:// or http://, not {value!r}")
+    return given
+
+
 def detector(value: Any, folder: Path) -> str:
     """Return a detector's name; that of a class in a file with the file's whole path."""
     file, colon, name = text(value, folder).rpartition(":")
@@ -104,12 +110,18 @@ def positions(value: Any, folder: Path) -> tuple[tuple[float, float], ...]:
     return tuple(pairs)
 
 
+def redshift(value: Any, folder: Path) -> float:
+    """Return a redshift that may be."""
+    given = number(value, folder)
+    if not -1 < given <= HIGHEST_REDSHIFT:
+        raise ValueError(f"wants a redshift above -1 and up to {HIGHEST_REDSHIFT:g}, no velocity, not {value!r}")
+    return given
+
+
 def redshifts(value: Any, folder: Path) -> tuple[float, ...]:
     """Return the lowest and the highest redshift of a range; nothing for an empty one."""
-    ends = _range(tuple(number(v, folder) for v in _array(value)), "two redshifts, such as [0.0, 0.1], the lower first", value)
-    if ends and (ends[0] <= -1 or ends[1] > HIGHEST_REDSHIFT):
-        raise ValueError(f"wants redshifts above -1 and up to {HIGHEST_REDSHIFT:g}, no velocities, not {value!r}")
-    return ends
+    ends = tuple(redshift(v, folder) for v in _array(value))
+    return _range(ends, "two redshifts, such as [0.0, 0.1], the lower first", value)
 
 
 def choice(*allowed: str) -> Convert:
@@ -117,13 +129,14 @@ def choice(*allowed: str) -> Convert:
 
     def convert(value: Any, folder: Path) -> str:
         if text(value, folder) not in allowed:
-            raise ValueError(f"wants one of {', '.join(map(repr, allowed))}, not {value!r}{nearest(value, allowed)}")
+            known = [name for name in allowed if name]
+            raise ValueError(f"wants one of {', '.join(map(repr, known))}, not {value!r}{nearest(value, known, tell_all=False)}")
         return cast("str", value)
 
     return convert
 
 
-def quantity(unit: str, *, low: float) -> Convert:
+def quantity(unit: str, *, low: float, high: float = math.inf) -> Convert:
     """Return a converter of texts such as "3 arcsec" to a number of `unit`."""
 
     def convert(value: Any, folder: Path) -> float:
@@ -137,11 +150,15 @@ def quantity(unit: str, *, low: float) -> Convert:
             raise ValueError(f"cannot be read as a number with a unit, such as '1 {unit}': {error}") from None
         if not low <= amount < math.inf:
             raise ValueError(f"wants at least {low:g} {unit}, not {value!r}")
+        if amount > high:
+            raise ValueError(f"wants at most {high:g} {unit}, not {value!r}")
         return amount
 
     return convert
 
 
+separation = quantity("arcsec", low=0.0, high=180.0 * 3600.0)
+"""Converts a distance on the sky to arcseconds; no two places are farther apart than half a turn."""
 _wavelength_um = quantity("um", low=1e-9)
 
 
@@ -207,7 +224,8 @@ def _shipped_lines(name: str) -> Any:
     return tomllib.loads((folder / f"{name}.toml").read_text())["lines"]
 
 
-def nearest(name: Any, known: Sequence[str]) -> str:
-    """Return the end of a message about an unknown name: the one it may mean, or all there are."""
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f" (known: {', '.join(k for k in known if k)})"
+def nearest(name: Any, known: Sequence[str], *, tell_all: bool = True) -> str:
+    """Return the end of a message about an unknown name: the one it may mean, whatever its capitals, or all there are."""
+    near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.5)
+    all_there_are = f" (known: {', '.join(known)})" if tell_all else ""
+    return f"; did you mean {near[0]!r}?" if near else all_there_are

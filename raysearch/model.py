@@ -20,6 +20,9 @@ Status = Literal["detected", "nothing", "skipped", "failed"]
 
 STATUSES: tuple[Status, ...] = ("detected", "nothing", "skipped", "failed")
 
+HIGHEST_REDSHIFT = 30.0
+"""Twice that of the farthest galaxies known: what is beyond is a velocity by mistake."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 
 from . import config as configuration
+from .archives.answers import Mode
 from .config import SearchConfig
-from .detect import open_detector
+from .detect import default_options, open_detector
 from .engine import (
     EngineOptions,
     Job,
@@ -31,11 +32,14 @@ from .engine import (
 )
 from .engine.events import column_sum, count_statuses
 from .engine.files import read_arrow, write_arrow
-from .errors import RunFolderError
+from .engine.ledger import SEARCH
+from .errors import ConfigError, RunFolderError
 from .model import Candidate, Detector, Observation, Pixels, Reader, Usage, observations_from_arrow
 from .read.cube import CubeReader
 from .read.store import StoreConfig
 from .report import tables
+from .report.maps import write_maps
+from .since import EARLIER, EARLIER_SCHEMA, settled
 from .worklist import WorkList, build
 
 if TYPE_CHECKING:
@@ -80,24 +84,6 @@ class Plan:
             "requests": column_sum(self.outcomes, "requests"),
         }
 
-    def write(self, folder: str | Path) -> Path:
-        """Write the work list as `observations.arrow` into a folder, made if need be, and return its path.
-
-        Raises
-        ------
-        RunFolderError
-            If the folder is that of a run, whose work list this would replace, or cannot be written.
-        """
-        path = Path(folder) / "observations.arrow"
-        if (path.parent / "run.json").exists():
-            raise RunFolderError(f"{folder} is the folder of a run; name another for the plan's work list")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_arrow(path, self.work.table)
-        except OSError as exc:
-            raise RunFolderError(f"{path} cannot be written: {exc.strerror or exc}; choose another --out") from exc
-        return path
-
 
 class Result:
     """A run folder, finished or not, as tables."""
@@ -106,26 +92,37 @@ class Result:
         self.folder = Path(folder)
 
     def arrow(self, name: str) -> pa.Table:
-        """Return one of the folder's tables: candidates, outcomes, targets or observations.
+        """Return one of the folder's tables: candidates, outcomes, limits, targets or observations.
 
         Raises
         ------
         RunFolderError
             If the folder is no run folder.
         """
-        read = {"candidates": read_candidates, "outcomes": read_outcomes, "observations": read_work, "targets": _read_targets}
+        read = {
+            "candidates": read_candidates,
+            "outcomes": read_outcomes,
+            "limits": lambda folder: tables.limits_table(read_outcomes(folder)),
+            "observations": read_work,
+            "targets": _read_targets,
+        }
         read_run(self.folder)  # a folder without run.json is no run folder, whatever else it holds
         return read[name](self.folder)
 
     @property
     def candidates(self) -> Table:
-        """The detector's records."""
+        """The detector's candidates, without columns of bytes (`export_maps` writes those as files)."""
         return tables.to_table(self.arrow("candidates"))
 
     @property
     def outcomes(self) -> Table:
         """One row for each observation that has ended."""
         return tables.to_table(self.arrow("outcomes"))
+
+    @property
+    def limits(self) -> Table:
+        """One row for each searched line without a candidate, with the flux (W m^-2) it cannot exceed; from detectors that tell."""
+        return tables.to_table(self.arrow("limits"))
 
     @property
     def targets(self) -> Table:
@@ -151,6 +148,10 @@ class Result:
         """Write a table in the format that the file's ending names."""
         tables.write(self.arrow(table), Path(path))
 
+    def export_maps(self, folder: str | Path) -> list[Path]:
+        """Write the line map of each candidate that has one into a folder, as FITS, and return the files."""
+        return write_maps(self.arrow("candidates"), Path(folder))
+
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {name}" for name, count in self.totals.by_status.items())
         return f"<raysearch.Result {str(self.folder)!r}: {counts}>"
@@ -159,31 +160,62 @@ class Result:
 class Search:
     """A search, ready to be planned and run."""
 
-    def __init__(self, config: SearchConfig) -> None:
-        self.config = config
+    def __init__(self, config: SearchConfig, answers: Mode = "reuse") -> None:
+        self.config = _with_detector_defaults(config)
+        """The effective search: the detector's options are written out too."""
+        self.answers = answers
         self._work: WorkList | None = None
 
     @classmethod
-    def load(cls, search: str | Path, settings: Mapping[str, Any] | None = None) -> Search:
+    def load(cls, search: str | Path, settings: Mapping[str, Any] | None = None, *, answers: Mode = "reuse") -> Search:
         """Return the search of a shipped name or a TOML file, with `section.key` settings over what it says.
+
+        Parameters
+        ----------
+        search : str or Path
+            A shipped search's name, or the path of a TOML file.
+        settings : mapping, optional
+            `section.key` -> value.
+        answers : str, optional
+            What becomes of archives' answers: `reuse` those kept for up to a day; `refresh`: ask again, and keep; `offline`: never
+            ask; `off`: neither reuse nor keep.
 
         Raises
         ------
         ConfigError
             Naming the file, the key and the cure.
         """
-        return cls(configuration.load(search, settings))
+        return cls(configuration.load(search, settings), answers)
 
     @classmethod
-    def from_dict(cls, document: Mapping[str, Any]) -> Search:
-        """Return the search that nested dicts describe, keyed as a search file is."""
-        return cls(configuration.from_dict(document))
+    def from_dict(cls, document: Mapping[str, Any], *, answers: Mode = "reuse") -> Search:
+        """Return the search that nested dicts describe, keyed as a search file is; `answers` as for `load`."""
+        return cls(configuration.from_dict(document), answers)
 
-    def work_list(self) -> WorkList:
-        """Return which observations would be read: asks the archives once, reads no product."""
+    def work_list(self, since: str | Path | None = None) -> WorkList:
+        """Return which observations would be read: asks the archives once, reads no product; `since` as for `run`."""
+        if since is not None:
+            before, about = self._before(Path(since))
         if self._work is None:
-            self._work = build(self.config)
-        return self._work
+            self._work = build(self.config, self.answers)
+        return self._work if since is None else self._work.new_since(before, about)
+
+    def _before(self, folder: Path) -> tuple[pa.Table, dict[str, Any]]:
+        """Return what an earlier run has settled, and which run it is."""
+        about = read_run(folder)
+        try:
+            then = configuration.load(folder / SEARCH).method
+        except ConfigError as exc:
+            raise RunFolderError(f"{folder} was written by another version of raysearch ({exc}); run without --since") from exc
+        different = sorted(key for key, value in self.config.method.items() if then[key] != value)
+        if different:
+            raise RunFolderError(
+                f"{folder} looked for something else: it differs in {', '.join(different)}, and what it settled says nothing of "
+                "this search; run without --since"
+            )
+        earlier = read_arrow(folder / EARLIER) if (folder / EARLIER).exists() else EARLIER_SCHEMA.empty_table()
+        before = settled(read_work(folder), read_outcomes(folder), earlier, str(folder.resolve()))
+        return before, {"folder": str(folder.resolve()), "config_hash": about["config_hash"], "started": about["started"]}
 
     def plan(self, limit: int | None = None, observers: Sequence[Observer] = ()) -> Plan:
         """Return what a run of the first `limit` observations would read: asks the archives and reads headers, no pixels."""
@@ -196,7 +228,13 @@ class Search:
             return Plan(work, read_outcomes(folder))
 
     def run(
-        self, out: str | Path, *, limit: int | None = None, dashboard: bool = False, observers: Sequence[Observer] = ()
+        self,
+        out: str | Path,
+        *,
+        limit: int | None = None,
+        since: str | Path | None = None,
+        dashboard: bool = False,
+        observers: Sequence[Observer] = (),
     ) -> Result:
         """Search every observation and return the run folder.
 
@@ -208,6 +246,9 @@ class Search:
             The run folder, made if need be.
         limit : int, optional
             Search the first `limit` observations of the work list only.
+        since : str or Path, optional
+            The folder of an earlier run of the same lines and detector: observations that it has settled, and of which nothing
+            has changed since, are left out.
         dashboard : bool, optional
             Start Ray's dashboard too.
         observers : sequence of callables, optional
@@ -216,16 +257,20 @@ class Search:
         Raises
         ------
         RunFolderError
-            If the folder holds another search or another work list.
+            If the folder holds another search or another work list; or the earlier run looked for something else.
         ArchiveError, TableError, ConfigError
             If the search cannot be run.
         """
+        if since is not None and Path(since).resolve() == Path(out).resolve():
+            raise RunFolderError(f"{out} is the earlier run itself; name a new folder for what is new since")
         detector, asked = self._detector(), self.config.run
-        work = self.work_list().head(limit)
+        work = self.work_list(since).head(limit)
         options = EngineOptions(
             engine=asked.engine, address=asked.address, detectors=asked.detectors, loaders=asked.loaders, dashboard=dashboard
         )
         with self._ledger(Path(out), work, detector, options) as ledger:
+            if since is not None:
+                write_arrow(ledger.folder / EARLIER, work.earlier)
             run(self._job(self._reader(detector), detector), work.table, ledger, options, observers)
             result = Result(out)
             summary = by_target(work, result.arrow("outcomes"), result.arrow("candidates"), self.config.lines.min_lines)
@@ -247,7 +292,16 @@ class Search:
         )
         # What an archive lists and nobody has is a fact about the archive; what a user lists and nobody has is a mistake.
         missing: Literal["skipped", "failed"] = "skipped" if self.config.observations.archive else "failed"
-        return CubeReader(store, self.config.lines.list, detector.window, redshift=self.config.targets.redshift, missing=missing)
+        return CubeReader(
+            store,
+            self.config.lines.list,
+            detector.window,
+            velocity=float(getattr(detector, "velocity", 0.0)),
+            redshift=self.config.targets.redshift,
+            redshift_range=self.config.targets.redshift_range,
+            extensions=tuple(getattr(detector, "extensions", ())),
+            missing=missing,
+        )
 
     def _job(self, reader: Reader, detector: Detector) -> Job:
         return Job(reader, detector, config_hash=self.config.hash, lines=True, concurrency=self.config.run.concurrency)
@@ -262,6 +316,12 @@ class Search:
             candidate_schema=candidate_schema(detector.columns, lines=True),
             about={"name": self.config.name, **work.about()},
         )
+
+
+def _with_detector_defaults(config: SearchConfig) -> SearchConfig:
+    """Return the search with every option of its detector, so that the hash covers those that nobody set."""
+    detector = config.detector
+    return replace(config, detector=replace(detector, options={**default_options(detector.name), **detector.options}))
 
 
 class _Planner:

@@ -5,22 +5,27 @@ The work list is one Arrow table, sorted by obs_id: `model.WORK_SCHEMA`, then th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
+from itertools import compress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from .archives.mast import Mast
-from .archives.simbad import query_targets
-from .archives.tables import read_observations, read_targets
+from . import since as earlier_run
+from .archives.answers import Mode
+from .archives.mast import proprietary
 from .config import SearchConfig
-from .errors import FootprintError
+from .engine.files import write_arrow
+from .errors import FootprintError, RunFolderError
 from .model import WORK_SCHEMA, Archive, Footprint, Line, Observation, Query, Target, observations_to_arrow
 from .sky.footprint import parse_s_region
 from .sky.match import match
+from .sky.merge import distinct
+from .sources import Kept, OwnTable, ask_targets, large_catalogue, open_archive, targets_inside
 
 M_PER_UM = 1e-6
 
@@ -32,88 +37,156 @@ class WorkList:
     table: pa.Table
     """`WORK_SCHEMA` and the archive's own columns, sorted by obs_id."""
     targets: tuple[Target, ...]
-    """Every target asked about, matched or not."""
+    """Every target asked about, matched or not; of a catalogue too large to be held, those in any footprint."""
     queries: tuple[Query, ...] = ()
     notes: tuple[str, ...] = ()
     """What was odd in the input, one sentence each: damaged rows, footprints that cannot be parsed."""
     funnel: dict[str, int] = field(default_factory=dict)
-    """`targets`, `archive_rows`, `matched`, and `no_footprint`: rows kept and skipped, because a match cannot be told."""
+    """`targets`, `archive_rows`, `matched`, and `no_footprint`: rows kept and skipped, because a match cannot be told; `left_out`
+    after `new_since`."""
+    earlier: pa.Table = field(default_factory=earlier_run.EARLIER_SCHEMA.empty_table)
+    """The observations that an earlier run has settled, and that are left out."""
+    since: Mapping[str, Any] | None = None
+    """Which run that was, for run.json."""
 
     def about(self) -> dict[str, Any]:
         """Return what run.json keeps of it."""
-        queries = [{"service": q.service, "url": q.url, "text": q.text, "rows": q.rows, "seconds": q.seconds} for q in self.queries]
-        return {"queries": queries, "notes": list(self.notes), "funnel": self.funnel}
+        queries = [asdict(query) for query in self.queries]
+        return {"queries": queries, "notes": list(self.notes), "funnel": self.funnel} | (
+            {"since": self.since} if self.since else {}
+        )
 
     def head(self, limit: int | None) -> WorkList:
         """Return the same with the first `limit` observations only."""
-        if limit is None or limit >= self.table.num_rows:
-            return self
-        return WorkList(self.table.slice(0, limit), self.targets, self.queries, self.notes, self.funnel)
+        return self if limit is None or limit >= self.table.num_rows else replace(self, table=self.table.slice(0, limit))
+
+    def new_since(self, before: pa.Table, about: Mapping[str, Any]) -> WorkList:
+        """Return the same without the observations that earlier runs have settled.
+
+        Parameters
+        ----------
+        before
+            These observations, as `since.settled` gives them.
+        about
+            The run, for run.json.
+        """
+        table, earlier = earlier_run.split(self.table, before)
+        counts = {"left_out": earlier.num_rows, **earlier_run.counts(earlier)}
+        funnel = {**self.funnel, "left_out": earlier.num_rows}
+        return replace(self, table=table, earlier=earlier, funnel=funnel, since={**about, **counts})
+
+    def write(self, folder: str | Path) -> Path:
+        """Write it as `observations.arrow` into a folder, made if need be, and return the file's path.
+
+        Raises
+        ------
+        RunFolderError
+            If the folder is that of a run, whose work list this would replace, or cannot be written.
+        """
+        path = Path(folder) / "observations.arrow"
+        if (path.parent / "run.json").exists():
+            raise RunFolderError(f"{folder} is the folder of a run; name another for the work list")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_arrow(path, self.table)
+        except OSError as exc:
+            raise RunFolderError(f"{path} cannot be written: {exc.strerror or exc}; choose another --out") from exc
+        return path
 
 
-def build(config: SearchConfig) -> WorkList:
+def build(config: SearchConfig, answers: Mode = "reuse") -> WorkList:
     """Return the work list of a search: asks the archives, reads no product.
+
+    Parameters
+    ----------
+    config
+        The search.
+    answers
+        Whether archives' answers are reused while they are young, asked again (`refresh`), never asked for (`offline`), or neither
+        reused nor kept (`off`).
 
     Raises
     ------
     ArchiveError, TableError, ConfigError
         If the search cannot be run.
     """
-    targets, queries, notes = _targets(config)
-    archive, table, asked, more = _observations(config)
-    notes += more
+    kept_answers = Kept.of(config, answers)
+    catalogue = large_catalogue(config)
+    targets, queries, notes = ask_targets(config, kept_answers) if catalogue is None else ([], [], [])
+    targets = _merged(targets, config.targets.merge_radius, notes)
+    asked_about = len(targets)
+    archive, problems = open_archive(config, targets, kept_answers)
+    table, asked = archive.observations()
+    table = _with_regions(table)
+    if catalogue is not None:
+        targets, asked_about, notes = targets_inside(config, catalogue, table["s_region"].to_pylist())
+        targets = _merged(targets, config.targets.merge_radius, notes)
     matched, broken = _match(config, targets, table)
-    notes += [f"{reason} (observation {table['obs_id'][row].as_py()})" for row, reason in broken.items()]
+    notes += problems + [f"{reason} (observation {table['obs_id'][row].as_py()})" for row, reason in broken.items()]
     rows = sorted(set(matched) | set(broken), key=lambda row: table["obs_id"][row].as_py())
     kept = table.take(pa.array(rows, pa.int64()))
     around = [matched.get(row, ()) for row in rows]
     skips = [broken.get(row) or _skip(config, kept, i, around[i]) for i, row in enumerate(rows)]
     places, located = _locate(archive, kept, skips)
-    nowhere = "the product can be had nowhere: " + ("the archive names no file for it" if archive else "its row has no uri")
-    observations = [
-        Observation(
-            obs_id=kept["obs_id"][i].as_py(),
-            uris=places[i],
-            targets=around[i],
-            em_min=_cell(kept, "em_min", i),
-            em_max=_cell(kept, "em_max", i),
-            s_region=_text(kept, "s_region", i),
-            skip=skip or ("" if places[i] else nowhere),
-        )
-        for i, skip in enumerate(skips)
-    ]
-    own = [name for name in kept.column_names if name not in WORK_SCHEMA.names]
-    work = observations_to_arrow(observations)
-    for name in own:
-        work = work.append_column(kept.schema.field(name), kept[name])
-    funnel = {"targets": len(targets), "archive_rows": table.num_rows, "matched": len(matched), "no_footprint": len(broken)}
+    work = _work(config, kept, around, skips, places)
+    funnel = {"targets": asked_about, "archive_rows": table.num_rows, "matched": len(matched), "no_footprint": len(broken)}
+    notes += kept_answers.answers.notes
     return WorkList(work, tuple(targets), (*queries, *asked, *located), tuple(notes), funnel)
 
 
-def _targets(config: SearchConfig) -> tuple[list[Target], list[Query], list[str]]:
-    asked = config.targets
-    if asked.simbad:
-        targets, queries = query_targets(asked.simbad, url=config.services.simbad, redshift=asked.redshift)
-        return targets, queries, []
-    if asked.table:
-        read = read_targets(asked.table, redshift=asked.redshift)
-        return read.targets, [], [f"{asked.table}: {problem}" for problem in read.problems]
-    return [Target(f"{ra:.6f} {dec:+.6f}", ra, dec, asked.redshift) for ra, dec in asked.positions], [], []
+def _merged(targets: list[Target], radius_arcsec: float, notes: list[str]) -> list[Target]:
+    """Return the targets without those that lie within the radius of an earlier one."""
+    if not radius_arcsec or not targets:
+        return targets
+    first = distinct([t.ra for t in targets], [t.dec for t in targets], radius_arcsec / 3600.0)
+    if gone := int((~first).sum()):
+        notes.append(
+            f"{gone:,} of {len(targets):,} targets lie within {radius_arcsec:g} arcsec of an earlier one, and count as that one"
+        )
+    return list(compress(targets, first))
 
 
-def _observations(config: SearchConfig) -> tuple[Archive | None, pa.Table, list[Query], list[str]]:
-    asked = config.observations
-    if asked.table:
-        return None, read_observations(asked.table), [], []
-    archive = Mast(
-        url=config.services.mast,
-        collection=asked.collection,
-        product_type=asked.product_type,
-        calib_level=asked.calib_level,
-        public_only=asked.public_only,
+def _with_regions(table: pa.Table) -> pa.Table:
+    """Return the table with a circle for each row that has no s_region, but a position and a field of view (ObsCore's diameter)."""
+    if not {"s_ra", "s_dec", "s_fov"} <= set(table.column_names):
+        return table
+    columns = [table[name].to_pylist() for name in ("s_region", "s_ra", "s_dec", "s_fov")]
+    regions = [
+        f"CIRCLE ICRS {ra!r} {dec!r} {fov / 2.0!r}" if not region and ra is not None and dec is not None and fov else region
+        for region, ra, dec, fov in zip(*columns, strict=True)
+    ]
+    return table.set_column(table.column_names.index("s_region"), "s_region", pa.array(regions, pa.string()))
+
+
+def _work(
+    config: SearchConfig,
+    kept: pa.Table,
+    around: Sequence[tuple[Target, ...]],
+    skips: Sequence[str],
+    places: Sequence[tuple[str, ...]],
+) -> pa.Table:
+    """Return the rows as a work list, followed by the archive's own columns."""
+    nowhere = "the product can be had nowhere: " + (
+        "the archive names no file for it" if config.observations.archive else "its row has no uri"
     )
-    table, queries = archive.observations()
-    return archive, table, queries, []
+    work = observations_to_arrow(
+        [
+            Observation(
+                obs_id=kept["obs_id"][i].as_py(),
+                uris=places[i],
+                targets=around[i],
+                em_min=_cell(kept, "em_min", i),
+                em_max=_cell(kept, "em_max", i),
+                s_region=_text(kept, "s_region", i),
+                skip=skip or ("" if places[i] else nowhere),
+            )
+            for i, skip in enumerate(skips)
+        ]
+    )
+    for name in kept.column_names:
+        if name not in WORK_SCHEMA.names:
+            work = work.append_column(kept.schema.field(name), kept[name])
+    return work
 
 
 def _match(
@@ -180,25 +253,36 @@ def _skip(config: SearchConfig, table: pa.Table, row: int, targets: Sequence[Tar
     pattern = next((p for p in config.observations.exclude if fnmatchcase(obs_id, p)), None)
     if pattern is not None:
         return f"its obs_id has the excluded pattern {pattern!r}"
+    if config.observations.archive and (private := _private(table, row)):
+        return private
     em_min, em_max = _cell(table, "em_min", row) / M_PER_UM, _cell(table, "em_max", row) / M_PER_UM
-    if not _holds_line(config.lines.list, {t.redshift for t in targets}, em_min, em_max):
+    given = config.targets.redshift_range
+    redshifts = {(given[0], given[1])} if given else {(t.redshift, t.redshift) for t in targets}
+    if not _holds_line(config.lines.list, redshifts, em_min, em_max):
         return f"no searched line lies within its {em_min:.3f}-{em_max:.3f} um"
     return ""
 
 
-def _holds_line(lines: Sequence[Line], redshifts: set[float], em_min_um: float, em_max_um: float) -> bool:
-    """Return whether any line may lie in the range; a range that is not known may hold any."""
+def _private(table: pa.Table, row: int) -> str:
+    """Return why an archive does not give a row's product to everybody yet, or an empty string."""
+    rights = _text(table, "dataRights", row) or _text(table, "data_rights", row)
+    return proprietary(rights.upper(), _cell(table, "t_obs_release", row))
+
+
+def _holds_line(lines: Sequence[Line], redshifts: set[tuple[float, float]], em_min_um: float, em_max_um: float) -> bool:
+    """Return whether any line may lie in the range, at a redshift from one of these lowest to its highest; an unknown range may."""
     if np.isnan(em_min_um) or np.isnan(em_max_um):
         return True
-    return any(em_min_um <= line.rest_um * (1 + z) <= em_max_um for line in lines for z in redshifts)
+    return any(
+        line.rest_um * (1 + low) <= em_max_um and em_min_um <= line.rest_um * (1 + high)
+        for line in lines
+        for low, high in redshifts
+    )
 
 
-def _locate(archive: Archive | None, table: pa.Table, skips: Sequence[str]) -> tuple[list[tuple[str, ...]], list[Query]]:
-    """Return the places of each row, asking only about those that will be read."""
-    if archive is None:
-        uris = table["uri"].to_pylist()
-        return [(uri,) if uri else () for uri in uris], []
-    wanted = [i for i, skip in enumerate(skips) if not skip]
+def _locate(archive: Archive, table: pa.Table, skips: Sequence[str]) -> tuple[list[tuple[str, ...]], list[Query]]:
+    """Return the places of each row; an archive is asked only about those that will be read."""
+    wanted = [i for i, skip in enumerate(skips) if not skip or isinstance(archive, OwnTable)]
     found, queries = archive.locate(table.take(pa.array(wanted, pa.int64())))
     places: list[tuple[str, ...]] = [()] * table.num_rows
     for i, where in zip(wanted, found, strict=True):

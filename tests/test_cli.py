@@ -4,6 +4,7 @@ import sys
 import time
 
 import pytest
+from astropy.io import fits
 from astropy.table import Table
 from pyarrow import feather
 
@@ -58,6 +59,60 @@ def test_plan_writes_the_work_list(settings, tmp_path, capsys):
     assert feather.read_table(tmp_path / "observations.arrow").num_rows > 10
 
 
+def test_query_says_what_was_asked_and_writes_the_table(settings, tmp_path, capsys):
+    command = ["query", "jets", "--out", str(tmp_path / "q"), "--table", str(tmp_path / "q.ecsv"), *settings]
+    assert cli.main(command) == 0
+    said = capsys.readouterr().out
+    table = feather.read_table(tmp_path / "q" / "observations.arrow")
+    assert len(Table.read(tmp_path / "q.ecsv")) == table.num_rows
+    assert "SIMBAD: 32 of 32 rows in" in said
+    assert "WHERE otype = 'Y*O..'" in said
+    assert "MAST: 60 of 60 rows in" in said
+    assert f"{table.num_rows} observations" in said
+    assert "its obs_id has the excluded pattern" in said
+
+
+def test_query_and_plan_agree_on_the_observations(settings, tmp_path):
+    assert cli.main(["query", "jets", "--out", str(tmp_path / "q"), "--limit", "9", *settings]) == 0
+    assert cli.main(["plan", "jets", "--out", str(tmp_path / "p"), "--limit", "9", *settings]) in (0, 1)
+    assert feather.read_table(tmp_path / "q" / "observations.arrow") == feather.read_table(tmp_path / "p" / "observations.arrow")
+
+
+def test_kept_answers_are_told_with_their_age(settings, tmp_path, capsys):
+    kept = [*settings, "--set", f"services.answers={tmp_path}"]
+    assert cli.main(["query", "jets", "--offline", *kept]) == 2
+    error = capsys.readouterr().err
+    assert "offline" in error
+    assert "SIMBAD" in error
+    assert cli.main(["query", "jets", *kept]) == 0
+    assert "kept answer" not in capsys.readouterr().out
+    assert cli.main(["query", "jets", "--offline", *kept]) == 0
+    assert capsys.readouterr().out.count("s old; --refresh asks again)") == 3
+    assert cli.main(["query", "jets", "--refresh", *kept]) == 0
+    assert "kept answer" not in capsys.readouterr().out
+
+
+def test_refresh_and_offline_exclude_each_other(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["query", "jets", "--refresh", "--offline"])
+    assert "not allowed with" in capsys.readouterr().err
+
+
+def test_run_since_says_what_is_left_out(settings, folder, tmp_path, capsys):
+    assert cli.main(["run", "jets", "--out", str(tmp_path / "new"), "--since", str(folder), *settings]) == 1
+    said = capsys.readouterr().out
+    assert f"left out, settled by {folder} and unchanged since: " in said
+    assert json.loads((tmp_path / "new" / "run.json").read_text())["since"]["folder"] == str(folder)
+    assert cli.main(["run", "jets", "--out", str(tmp_path / "other"), "--since", str(tmp_path), *settings]) == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.4, "0 s"), (100, "100 s"), (600, "10 min"), (7200, "2 h"), (86_400, "24 h"), (200_000, "2 d")]
+)
+def test_ages(seconds, told):
+    assert cli._age(seconds) == told
+
+
 def test_a_plan_leaves_a_run_folder_alone(settings, folder, capsys):
     before = (folder / "observations.arrow").read_bytes()
     assert cli.main(["plan", "jets", "--limit", "1", "--out", str(folder), *settings]) == 2
@@ -89,9 +144,29 @@ def test_export(folder, tmp_path, ending):
         assert len(Table.read(tmp_path / "c.ecsv")) > 0
 
 
-@pytest.mark.parametrize("table", ["outcomes", "targets", "observations"])
+@pytest.mark.parametrize("table", ["outcomes", "limits", "targets", "observations"])
 def test_export_of_the_other_tables(folder, tmp_path, table):
     assert cli.main(["export", str(folder), str(tmp_path / "t.csv"), "--table", table]) == 0
+
+
+def test_export_of_the_line_maps(folder, tmp_path, capsys):
+    assert cli.main(["export", str(folder), str(tmp_path / "c.parquet"), "--maps", str(tmp_path / "maps")]) == 0
+    said = capsys.readouterr().out
+    written = sorted((tmp_path / "maps").iterdir())
+    assert f"{len(written)} maps -> " in said
+    with_maps = [row for row in feather_rows(folder) if row["map"]]
+    assert len(written) == len(with_maps) > 0
+    with fits.open(written[0]) as hdus:
+        assert any(hdu.data is not None for hdu in hdus)
+
+
+def feather_rows(folder):
+    return [row for part in sorted((folder / "candidates").iterdir()) for row in feather.read_table(part).to_pylist()]
+
+
+def test_export_of_nothing_is_a_sentence(folder, capsys):
+    assert cli.main(["export", str(folder)]) == 2
+    assert "name a FILE for a table, or --maps FOLDER" in capsys.readouterr().err
 
 
 def test_config_prints_what_can_be_run(tmp_path, capsys):
@@ -106,6 +181,7 @@ def test_config_prints_what_can_be_run(tmp_path, capsys):
     ("arguments", "said"),
     [
         (["config", "jest"], "did you mean 'jets'?"),
+        (["query", "jets", "--offline"], "no answer of SIMBAD"),
         (["config", "jets", "--set", "match.radios=1"], "did you mean 'radius'?"),
         (["status", "nowhere"], "no run folder"),
         (["export", "nowhere", "c.csv"], "no run folder"),
@@ -117,7 +193,7 @@ def test_what_cannot_run_ends_with_2_and_one_sentence(arguments, said, capsys, t
     assert cli.main(arguments) == 2
     error = capsys.readouterr().err
     assert said in error
-    assert error.startswith("raysearch: ")
+    assert error.splitlines()[-1].startswith("raysearch: ") or error.startswith("raysearch: ")
     assert "Traceback" not in error
 
 
@@ -207,7 +283,7 @@ class Brightest:
 
 @pytest.mark.slow
 def test_a_detector_of_ones_own_file_reaches_rays_workers(tmp_path):
-    for name, jets in (("jet", (Jet(17.936),)), ("star", ())):
+    for name, jets in (("jet", (Jet(17.936, resolving_power=1600),)), ("star", ())):
         spec = CubeSpec(name=name, planes=120, wave_start_um=17.7, wave_step_um=0.0025, jets=jets)
         (tmp_path / f"{name}.fits").write_bytes(make_cube(spec))
     (tmp_path / "own.py").write_text(OWN)

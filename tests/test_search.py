@@ -7,6 +7,7 @@ import tomllib
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from astropy.io import fits
 
 from raysearch import RunFolderError, Search
 from raysearch.model import STATUSES
@@ -83,7 +84,14 @@ def test_the_run_folder_keeps_its_contract(run):
     assert all(query["rows"] > 0 for query in about["queries"])
     assert about["funnel"]["archive_rows"] == about["queries"][1]["rows"] == len(HOLDINGS.expected)
     effective = tomllib.loads((run.folder / "search.toml").read_text())
-    assert effective["detector"]["name"] == "published"
+    assert effective["detector"] == {
+        "name": "lines",
+        "false_alarm": 0.01,
+        "velocity": 500.0,
+        "maps": True,
+        "resolving_power": 0.0,
+        "psf_fwhm": 0.0,
+    }
     assert len(effective["lines"]["list"]) == 7
 
 
@@ -149,7 +157,7 @@ def test_a_folder_of_ones_own_files(tmp_path):
     cubes = tmp_path / "cubes"
     cubes.mkdir()
     common = {"planes": 120, "wave_start_um": 17.7, "wave_step_um": 0.0025}
-    (cubes / "jet.fits").write_bytes(make_cube(CubeSpec(name="jet", jets=(Jet(17.936),), **common)))
+    (cubes / "jet.fits").write_bytes(make_cube(CubeSpec(name="jet", jets=(Jet(17.936, resolving_power=1600),), **common)))
     (cubes / "star.fits").write_bytes(make_cube(CubeSpec(name="star", **common)))
     (cubes / "packed.fits").write_bytes(gzip.compress((cubes / "star.fits").read_bytes()))
     (cubes / "picture.fits").write_bytes(b"\xff\xd8\xff\xe0" + bytes(4000))
@@ -235,6 +243,7 @@ def test_a_targets_row_does_not_depend_on_the_other_targets(tmp_path):
             "targets": {"table": str(tmp_path / f"{name}.csv")},
             "observations": {"table": str(tmp_path / "o.csv")},
             "lines": {"list": "feii-jwst"},
+            "detector": {"name": "published"},
             "run": {"engine": "inline"},
         }
         result = Search.from_dict(document).run(tmp_path / name)
@@ -260,7 +269,12 @@ def test_the_real_cubes(real_data, tmp_path):
     lines = [
         {"name": name, "wavelength": f"{um} um"} for name, um in [("[S III]", 18.713), ("[Fe II] a", 17.936), ("[Fe II] b", 25.988)]
     ]
-    document = {"observations": {"table": str(tmp_path / "cubes.csv")}, "lines": {"list": lines}, "run": {"engine": "inline"}}
+    document = {
+        "observations": {"table": str(tmp_path / "cubes.csv")},
+        "lines": {"list": lines},
+        "detector": {"name": "published"},
+        "run": {"engine": "inline"},
+    }
     result = Search.from_dict(document).run(tmp_path / "run")
     found = {(row["obs_id"], row["line"]) for row in result.arrow("candidates").to_pylist()}
     assert ("ngc7469_Level3_ch4-short_s3d", "[S III]") in found
@@ -277,8 +291,59 @@ def test_every_other_real_cube_ends_as_a_result_or_a_reason(real_data, tmp_path)
     assert len(rows) == 5
     assert all(row["status"] in STATUSES and (row["reason"] or row["status"] in ("detected", "nothing")) for row in rows.values())
     assert "JPEG" in rows["sample_data_malformed"]["reason"]
-    assert "CTYPE3" in rows["l1448_13co"]["reason"]
+    assert "RESTFRQ" in rows["l1448_13co"]["reason"]
+    assert rows["region5_hcn_crop"]["status"] == "skipped"
     assert rows["sample_data_NGC7023"]["status"] in ("detected", "nothing", "skipped")
+
+
+BRIGHT_LINE = """
+import numpy as np
+
+from raysearch import Candidate
+
+
+class BrightLine:
+    window = 5
+    columns = {"planes": "i8", "peak": "f8"}
+
+    def detect(self, pixels):
+        records = []
+        for window in pixels.windows:
+            first, last = window.searched
+            spectrum = np.nanmax(window.sci, axis=(1, 2))[first - window.start : last - window.start]
+            plane = first + int(spectrum.argmax())
+            values = {"planes": last - first, "peak": float(spectrum.max())}
+            wavelength = float(window.wavelength_um[plane - window.start])
+            records.append(Candidate(window.target, values, window.line.name, window.line.rest_um, wavelength))
+        return records
+"""
+
+
+@pytest.mark.real
+def test_radio_cubes_are_searched_along_their_velocities(real_data, tmp_path):
+    cubes = tmp_path / "cubes"
+    cubes.mkdir()
+    (tmp_path / "bright_line.py").write_text(BRIGHT_LINE)
+    (cubes / "hcn.fits").write_bytes((real_data / "cubes" / "region5_hcn_crop.fits").read_bytes())
+    with fits.open(real_data / "cubes" / "l1448_13co.fits") as hdus:
+        hdus[0].header["RESTFRQ"] = 110.201354e9  # as its refusal says
+        hdus.writeto(cubes / "l1448.fits")
+    document = {
+        "observations": {"table": str(cubes)},
+        "targets": {"redshift_range": [-5e-5, 5e-5]},
+        "lines": {"list": [{"name": n, "wavelength": f"{um} um"} for n, um in [("13CO 1-0", 2720.406), ("HCN 1-0", 3382.446)]]},
+        "detector": {"name": f"{tmp_path}/bright_line.py:BrightLine"},
+        "run": {"engine": "inline"},
+    }
+    result = Search.from_dict(document).run(tmp_path / "run")
+    found = {row["obs_id"]: row for row in result.arrow("candidates").to_pylist()}
+    assert set(statuses(result).values()) == {"detected"}
+    assert found["l1448"]["line"] == "13CO 1-0"
+    # Optical and radio velocity of the brightest planes, by the headers' own formulas
+    assert 3.5 < (found["l1448"]["wavelength_um"] / 2720.4057 - 1) * 299792.458 < 5.5
+    assert found["l1448"]["planes"] == 53
+    assert found["hcn"]["line"] == "HCN 1-0"
+    assert found["hcn"]["planes"] > 260
 
 
 ENDINGS = {
@@ -299,7 +364,7 @@ ENDINGS = {
 
 def test_every_damage_ends_as_a_result_or_a_reason(tmp_path):
     assert set(ENDINGS) == set(DAMAGES)
-    sound = make_cube(CubeSpec(planes=120, wave_start_um=17.7, wave_step_um=0.0025, jets=(Jet(17.936),)))
+    sound = make_cube(CubeSpec(planes=120, wave_start_um=17.7, wave_step_um=0.0025, jets=(Jet(17.936, resolving_power=1600),)))
     for kind in DAMAGES:
         (tmp_path / f"{kind}.fits").write_bytes(damage(sound, kind))
     document = {"observations": {"table": str(tmp_path)}, "lines": {"list": "feii-jwst"}, "run": {"engine": "inline"}}

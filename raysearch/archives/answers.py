@@ -1,10 +1,12 @@
 """Answers of archives, kept on disk: asked again only when they are old, or the user says so.
 
 Each is an Arrow IPC file, named by a hash of the service, its address and the query; its schema's metadata say what was asked,
-when, and how many rows came. A file that is torn, or another's, counts as none. Nothing that opens a door is kept: no password in
+when, and how many rows came. A file that is torn, or another's, counts as none; one that is weeks old goes when another is
+written. Nothing that opens a door is kept: no password in
 an address, no signed address in a table.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -31,8 +33,12 @@ Mode = Literal["reuse", "refresh", "offline", "off"]
 """`reuse` what is young enough; `refresh`: ask, and keep; `offline`: never ask; `off`: neither read nor keep."""
 
 DAY_S = 86_400.0
+KEPT_S = 8 * 7 * DAY_S
+"""The age from which a kept answer is removed."""
 _META = b"raysearch.answer"
 _ENDING = ".arrow"
+_OURS = re.compile(r"[0-9a-f]{64}\.arrow|[0-9a-f]{16}-\w+\.tmp")
+"""Names of answers, and of drafts that a process left behind."""
 _SIGNED = r"(?i)[?&;](x-amz-(signature|credential|security-token)|x-goog-signature|signature|sig|(access_)?token|password)="
 _USER = r"://[^/@\s]*:[^/@\s]*@"
 _TORN = (OSError, ValueError, KeyError, TypeError, pa.ArrowException)
@@ -54,6 +60,7 @@ class Answers:
     """The age up to which an answer is reused; offline, any is."""
     notes: list[str] = field(default_factory=list)
     """What the user should know, one sentence each: that the folder cannot be written."""
+    _is_pruned: bool = field(default=False, init=False, repr=False, compare=False)
 
     def get(self, service: str, url: str, text: str, ask: Callable[[], tuple[pa.Table, Query]]) -> tuple[pa.Table, Query]:
         """Return the kept answer to a query, or what `ask` gives, which is then kept.
@@ -97,6 +104,9 @@ class Answers:
             return
         try:
             _write(path, table, query)
+            if not self._is_pruned:
+                self._is_pruned = True
+                _prune(self.folder, time.time() - max(KEPT_S, self.max_age_s))
         except OSError as exc:
             note = f"{self.folder}: answers cannot be kept there ({exc.strerror or exc}); name another folder in services.answers"
             if note not in self.notes:
@@ -157,3 +167,11 @@ def _write(path: Path, table: pa.Table, query: Query) -> None:
     except BaseException:
         Path(draft).unlink(missing_ok=True)
         raise
+
+
+def _prune(folder: Path, since: float) -> None:
+    """Remove the answers written before a time (seconds since 1970); what is none of ours stays."""
+    for file in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+            if _OURS.fullmatch(file.name) and file.stat().st_mtime < since:
+                file.unlink()

@@ -114,7 +114,7 @@ def _positions(catalogue: Catalogue, part: int) -> Piece:
     try:
         ra = read_angles(table[catalogue.ra], catalogue.ra, hours=True).degrees
         dec = read_angles(table[catalogue.dec], catalogue.dec, hours=False).degrees
-    except (ValueError, pa.ArrowException) as exc:
+    except ValueError as exc:
         raise TableError(f"{catalogue.path}: {exc}") from exc
     usable = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
     first = catalogue.ends[part - 1] if part else 0

@@ -36,6 +36,7 @@ _SEXAGESIMAL = re.compile(
         (?:(?:\s*[:m'′]\s*|\s+) (?:(?P<seconds>\d{1,2}(?:\.\d*)?)\s*(?:s|"|″|'')?)? )?""",
     re.VERBOSE,
 )
+_TEXT = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_binary, pa.types.is_large_binary)
 _FORMULA = re.compile(r'="?(?P<value>[^"]*)"?')
 
 
@@ -76,19 +77,22 @@ def read_angles(column: pa.ChunkedArray, name: str, unit: str = "", *, hours: bo
     Raises
     ------
     ValueError
-        The unit is none of an angle.
+        The unit is none of an angle, or the cells are no numbers and no text.
     """
     scale = _scale(name, unit)
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        values = column.cast(pa.float64()).to_numpy(zero_copy_only=False) * (scale or 1.0)
-        return _in_range(Angles(values), name, hours=hours)
+    text = any(holds(column.type) for holds in _TEXT)
     try:
-        values = column.cast(pa.float64()).to_numpy(zero_copy_only=False) * (scale or 1.0)
-    except pa.ArrowInvalid:
-        return _in_range(_from_text(column.to_pylist(), name, scale, hours=hours), name, hours=hours)
-    return _in_range(Angles(values), name, hours=hours)
+        column = column.cast(pa.large_string()) if text else column
+        angles = Angles(column.cast(pa.float64()).to_numpy(zero_copy_only=False) * (scale or 1.0))
+    except pa.ArrowException as exc:
+        if not text:
+            raise ValueError(
+                f"column {name} holds {column.type}, not a number or a text in each row; convert it to degrees"
+            ) from exc
+        angles = _from_text(column.to_pylist(), name, scale, hours=hours)
+    return _in_range(angles, name, hours=hours)
 
 
 def _scale(name: str, unit: str) -> float | None:

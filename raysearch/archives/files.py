@@ -120,10 +120,7 @@ def _load_text(path: Path) -> Sheet:
     raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     if raw.startswith(b"# %ECSV"):
         return _load_astropy("ascii.ecsv")(path)
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
+    text = _decoded(raw)
     first, comment, rest = _head(text)
     if first is None:
         raise TableError(f"{path}: the table is empty")
@@ -140,6 +137,16 @@ def _load_text(path: Path) -> Sheet:
     if delimiter == " ":
         body = "\n".join(" ".join(line.split()) for line in body.splitlines())
     return _parse(path, body, delimiter, _unique(names))
+
+
+def _decoded(raw: bytes) -> str:
+    """Return the text of a file, with the ends of lines of its age and of the spreadsheet that wrote it."""
+    wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
+    try:
+        text = raw.decode("utf-16" if wide else "utf-8")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    return text if "\n" in text else text.replace("\r", "\n")  # of old Macs
 
 
 def _head(text: str) -> tuple[str | None, str, str]:

@@ -26,6 +26,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from raysearch.errors import ArchiveError, ArchiveUnavailable
+from raysearch.read.addresses import is_astray
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,6 @@ QUOTAS = {
     "MAST": Quota(4),
     "MAST path_lookup": Quota(8),
     "IRSA": Quota(4),
-    "IRSA cutouts": Quota(4),  # the fifth is refused
     "HEASARC": Quota(4),
 }
 """Service, as `open_session` is told it, -> what it is asked at most; any other has what a plain `Quota()` says."""
@@ -214,6 +214,8 @@ class _PatientAdapter(HTTPAdapter):
         ------
         ArchiveUnavailable
             Time-outs, resets, half answers, 429 and 5xx, after every retry.
+        ArchiveError
+            It leads astray; see `is_astray`.
         """
         # requests passes these by name; the client's own `timeout` and `stream` give way to ours.
         options = {name: kwargs.get(name) for name in ("verify", "cert", "proxies")}
@@ -229,7 +231,7 @@ class _PatientAdapter(HTTPAdapter):
                 deadline = deadline or time.monotonic() + self.patience.total_s
                 answer = self._attempt(request, deadline, options)
             if isinstance(answer, requests.Response) and answer.status_code not in RETRIED_STATUSES:
-                return answer
+                return self._on_the_way(answer)
             pause = self._pause_s(attempt, answer)
             if attempt == self.patience.attempts or time.monotonic() + pause >= deadline:
                 break
@@ -237,6 +239,12 @@ class _PatientAdapter(HTTPAdapter):
             time.sleep(pause)
         message = f"{self.service} gave no answer after {attempt} requests: {_told(answer)} ({request.url}). Try again later."
         raise ArchiveUnavailable(message) from (answer if isinstance(answer, Exception) else None)
+
+    def _on_the_way(self, answer: requests.Response) -> requests.Response:
+        """Return the answer, unless it is a redirect that is not followed."""
+        if answer.is_redirect and is_astray(answer.url, answer.headers["Location"]):
+            raise ArchiveError(f"{self.service} leads from {answer.url} to {answer.headers['Location']!r}, where we do not go")
+        return answer
 
     def _attempt(
         self, request: requests.PreparedRequest, deadline: float, options: dict[str, Any]
@@ -247,6 +255,8 @@ class _PatientAdapter(HTTPAdapter):
             response = super().send(request, stream=True, timeout=timeout, **options)
             return _received(response, deadline)
         except (requests.ConnectionError, requests.Timeout) as exc:
+            if isinstance(exc, requests.exceptions.SSLError) and "EOF" not in str(exc):  # a certificate does not mend itself
+                raise
             return exc
         except urllib3.exceptions.HTTPError as exc:
             return requests.ConnectionError(f"the answer broke off: {exc}")
@@ -281,7 +291,7 @@ def _received(response: requests.Response, deadline: float) -> requests.Response
 
 def _retry_after_s(header: str) -> float:
     """Return the seconds a Retry-After header asks for: a number or an HTTP date; 0 where it says neither."""
-    if header.isdigit():
+    if header.isascii() and header.isdigit():
         return float(header)
     try:
         return max(parsedate_to_datetime(header).timestamp() - time.time(), 0.0)

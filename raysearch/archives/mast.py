@@ -176,7 +176,11 @@ def proprietary(rights: str | None, release_mjd: float | None, now: datetime | N
     coming = released is not None and released > (now or datetime.now(UTC))
     if rights == "PUBLIC" or not (rights or coming):
         return ""
-    return f"proprietary until {released:%Y-%m-%d}" if coming else f"proprietary: MAST says {rights}, and no date of its release"
+    return (
+        f"proprietary until {released:%Y-%m-%d}"
+        if coming
+        else f"proprietary: the archive says {rights}, and no date of its release"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 import json
 import re
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from raysearch.read.addresses import host_of, is_inside
 
 CLOUD_RULES = {
     ("irsa.ipac.caltech.edu", "/ibe/data/spherex/"): "s3://nasa-irsa-spherex/",
@@ -16,7 +17,6 @@ CLOUD_RULES = {
 and the notebook that reads WMAP's maps from LAMBDA's bucket. HEASARC mirrors a part only, which reading tells."""
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_NUMERIC = re.compile(r"\d+|0x[0-9a-f]*", re.IGNORECASE)
 
 
 def allowed(address: str, own: str = "") -> bool:
@@ -27,14 +27,14 @@ def allowed(address: str, own: str = "") -> bool:
     """
     try:
         parts = urlsplit(address)
-        host = (parts.hostname or "").rstrip(".")
     except ValueError:
         return False
+    host = host_of(address)
     if not host or any(c.isspace() or not c.isprintable() for c in address):
         return False
     if parts.scheme == "s3":
         return _BUCKET.fullmatch(parts.netloc) is not None and parts.path.strip("/") != ""
-    if _is_inside(host):
+    if is_inside(host):
         return parts.scheme in {"http", "https"} and host == urlsplit(own).hostname
     return parts.scheme == "https"
 
@@ -109,14 +109,3 @@ def _addresses(document: Any) -> Iterator[str]:
 def _key(text: str) -> str:
     """Return a key as its bucket has it: HEASARC's say `/FTP/` first, and double some slashes."""
     return re.sub("/{2,}", "/", text.strip()).removeprefix("/").removeprefix("FTP/")
-
-
-def _is_inside(host: str) -> bool:
-    """Return whether a host is this machine, or in a private network, as far as its name tells."""
-    try:
-        address: IPv4Address | IPv6Address = ip_address(host)
-    except ValueError:
-        # resolvers also take 127.1, 0x7f000001 and 2130706433 for addresses
-        return host == "localhost" or host.endswith(".localhost") or bool(_NUMERIC.fullmatch(host.rpartition(".")[2]))
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return not (mapped or address).is_global

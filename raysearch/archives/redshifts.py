@@ -11,17 +11,18 @@ from numpy.typing import NDArray
 from raysearch.archives.coordinates import plain
 from raysearch.archives.files import Sheet, counted
 from raysearch.errors import TableError
+from raysearch.model import HIGHEST_REDSHIFT
 
 C_KMS = 299_792.458
 SOLAR_MOTION_KMS = (0.28999706839034606, -17.317264789717928, 10.00141199546947)
 """The Sun's motion against the kinematic local standard of rest, along the axes of ICRS: 20 km/s towards RA 18 h, Dec +30 deg of
 1900 (Gordon 1975, Methods of Experimental Physics 12C, 277; the numbers are those of astropy's frame LSRK)."""
 
-REDSHIFTS = ("redshift", "z", "rvz_redshift", "z_spec", "zspec")
-"""Spellings of the column of redshifts, the likeliest first."""
-MEASURES = ("rv", "radial_velocity", "cz", "vhelio", "v_helio", "vhel", "v_hel", "vrad", "v_rad", "hrv", "heliocentric_velocity")
+REDSHIFTS = ("redshift", "z", "rvz_redshift", "z_spec", "z_helio", "z_hel", "z_best")
+"""Spellings of the column of redshifts, the likeliest first; case, and all but letters and digits, is ignored."""
+MEASURES = ("rv", "radial_velocity", "cz", "vhelio", "vhel", "vrad", "rad_vel", "rvel", "hrv", "heliocentric_velocity")
 """Velocities that are c times the redshift: the barycentric radial-velocity measure of IAU 2000 Resolution C1."""
-LSR = ("vlsr", "v_lsr", "vlsrk", "v_lsrk")
+LSR = ("vlsr", "vlsrk")
 """As `MEASURES`, against the kinematic local standard of rest."""
 RELATIVISTIC = ("rvz_radvel",)
 """SIMBAD's: 1 + z = sqrt((1 + v/c) / (1 - v/c))."""
@@ -52,7 +53,7 @@ def read_redshifts(
     """
     column, velocities = _redshift_column(sheet), _velocity_column(sheet)
     given, no_redshift = _numbers(sheet, column, rows)
-    no_redshift |= given <= -1.0
+    no_redshift |= (given <= -1.0) | (given > HIGHEST_REDSHIFT)
     given[no_redshift] = np.nan
     kms, no_velocity = _numbers(sheet, velocities.column, rows)
     kms *= velocities.kms
@@ -78,8 +79,8 @@ def read_redshifts(
 
 def _redshift_column(sheet: Sheet) -> str:
     names = {plain(name): name for name in reversed(sheet.data.column_names)}
-    # beside r and i, z is a magnitude
-    spellings = [s for s in REDSHIFTS if s != "z" or not {"r", "i"} <= names.keys()]
+    # beside r and i, z is a magnitude; beside x and y, a coordinate
+    spellings = [s for s in REDSHIFTS if s != "z" or not ({"r", "i"} <= names.keys() or {"x", "y"} <= names.keys())]
     return next((names[plain(s)] for s in spellings if plain(s) in names), "")
 
 

@@ -138,7 +138,7 @@ def _column(sheet: Sheet, spellings: Iterable[str]) -> str | None:
 def _angles(sheet: Sheet, name: str, *, hours: bool) -> Angles:
     try:
         return read_angles(sheet.data[name], name, sheet.units.get(name, ""), hours=hours)
-    except (ValueError, pa.ArrowException) as exc:
+    except ValueError as exc:
         raise TableError(f"{sheet.path}: {exc}") from exc
 
 
@@ -156,7 +156,12 @@ def _names(sheet: Sheet, rows: NDArray[np.intp]) -> list[str]:
     column = _column(sheet, NAMES)
     if column is None:
         return [""] * rows.size
-    return ["" if name is None else str(name).strip() for name in sheet.data[column].take(pa.array(rows)).to_pylist()]
+    return [_text(name).strip() for name in sheet.data[column].take(pa.array(rows)).to_pylist()]
+
+
+def _text(cell: object) -> str:
+    """Return a cell that names something as text, empty where it is missing."""
+    return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else "" if cell is None else str(cell)
 
 
 def _named_apart(drafts: Sequence[Target], numbers: Sequence[int], problems: list[str]) -> list[Target]:
@@ -229,8 +234,7 @@ def _addressed(sheet: Sheet) -> pa.Table:
         raise TableError(f"{sheet.path}: the column {column} holds no text ({exc}); give one address a row") from exc
     uris = [_address(sheet.path, uri) for uri in texts]
     given = sheet.data["obs_id"].to_pylist() if "obs_id" in sheet.data.column_names else [None] * len(uris)
-    given = [obs_id.decode("utf-8", "replace") if isinstance(obs_id, bytes) else obs_id for obs_id in given]
-    ids = [str(obs_id) if obs_id not in {None, ""} else file_stem(uri) for obs_id, uri in zip(given, uris, strict=True)]
+    ids = [_text(obs_id) or file_stem(uri) for obs_id, uri in zip(given, uris, strict=True)]
     if nameless := [number for number, obs_id in zip(sheet.numbers.tolist(), ids, strict=True) if not obs_id]:
         raise TableError(f"{sheet.path}: {counted_numbers(nameless)} with neither an obs_id nor an address")
     others = [name for name in sheet.data.column_names if name not in {"obs_id", "uri"}]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import requests
 
 from raysearch.archives.answers import Answers, through
@@ -298,7 +299,11 @@ def _in_pages(wire: _Wire, selection: _Selection, page: pa.Table) -> pa.Table:
     kept, cut = [], True
     if page[selection.key_name].null_count:
         page, cut = wire.rows(selection.adql(f"{selection.key} IS NOT NULL"))
-    while cut:
+    while True:
+        if not _ascends(page, selection.key_name, last):
+            raise ArchiveError(f"{wire.service} does not sort by {selection.key}, and so cannot be read on ({selection.adql()})")
+        if not cut:
+            break
         before, (whole, last) = last, _without_last(page, selection.key_name)
         if not whole.num_rows or last == before:
             raise ArchiveError(
@@ -310,7 +315,26 @@ def _in_pages(wire: _Wire, selection: _Selection, page: pa.Table) -> pa.Table:
     keyless, cut = wire.rows(selection.adql(f"{selection.key} IS NULL"))
     if cut:
         raise ArchiveError(f"{wire.service} gave {keyless.num_rows:,} of more rows without {selection.key} ({selection.adql()})")
-    return _joined([*kept, page, keyless])
+    pages = [*kept, page]
+    table = _joined([*pages, keyless])
+    if sum(_distinct(one, selection.key_name) for one in pages) > _distinct(table, selection.key_name):
+        raise ArchiveError(f"{wire.service} gave rows on two pages: it does not sort by {selection.key} ({selection.adql()})")
+    return table
+
+
+def _distinct(table: pa.Table, key: str) -> int:
+    """Return how many keys there are, no key counted as none."""
+    return int(pc.count_distinct(table[key]).as_py())
+
+
+def _ascends(page: pa.Table, key: str, first: Any) -> bool:
+    """Return whether the keys of a page go up from the first that was asked for; the order of texts is the service's own."""
+    keys = page[key]
+    if pa.types.is_string(keys.type) or pa.types.is_large_string(keys.type) or not len(keys):
+        return True
+    if first is not None and keys[0].as_py() < first:
+        return False
+    return bool(pc.all(pc.less_equal(keys.slice(0, len(keys) - 1), keys.slice(1)), min_count=0).as_py())
 
 
 def _without_last(page: pa.Table, key: str) -> tuple[pa.Table, Any]:

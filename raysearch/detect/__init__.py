@@ -6,10 +6,12 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import math
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +19,19 @@ from typing import Any
 from raysearch.errors import ConfigError
 from raysearch.model import Detector
 
-__all__ = ["DETECTORS", "open_detector"]
+__all__ = ["DETECTORS", "default_options", "open_detector"]
+
+LIGHT_KMS = 299_792.458
+"""Speed of light, km/s."""
+
+
+def _lines(
+    false_alarm: float = 0.01, velocity: float = 500.0, maps: bool = True, resolving_power: float = 0.0, psf_fwhm: float = 0.0
+) -> Detector:
+    """Return the detector `lines`."""
+    from raysearch.detect.lines import Lines
+
+    return Lines(false_alarm, velocity, maps, resolving_power, psf_fwhm)
 
 
 def _published() -> Detector:
@@ -35,6 +49,7 @@ def _published_as_printed() -> Detector:
 
 
 DETECTORS: dict[str, Callable[..., Detector]] = {
+    "lines": _lines,
     "published": _published,
     "published-as-printed": _published_as_printed,
 }
@@ -56,15 +71,19 @@ def open_detector(name: str, options: Mapping[str, Any] | None = None) -> Detect
     ConfigError
         If there is none, it is no detector, or it has no such option.
     """
-    options = options or {}
+    return _make(name, _maker(name), options or {})
+
+
+def _maker(name: str) -> Callable[..., Any]:
+    """Return what makes the detector with this name."""
     if name in DETECTORS:
-        return _make(name, DETECTORS[name], options)
+        return DETECTORS[name]
     path, colon, class_name = name.rpartition(":")
     if colon:
-        return _make(name, _member(name, _load(name, Path(path)), class_name), options)
+        return _member(name, _load(name, Path(path)), class_name)
     module_name, dot, class_name = name.rpartition(".")
     if dot and all(module_name.split(".")):
-        return _make(name, _member(name, _import(name, module_name), class_name), options)
+        return _member(name, _import(name, module_name), class_name)
     hint = _nearest(name, list(DETECTORS))
     raise ConfigError(f"no detector {name!r}{hint}; your own would be package.module.ClassName or path/to/file.py:ClassName")
 
@@ -138,7 +157,35 @@ def _make(name: str, made: Callable[..., Any], options: Mapping[str, Any]) -> De
         )
     if not isinstance(columns, Mapping) or not all(isinstance(text, str) for item in columns.items() for text in item):
         raise ConfigError(f'detector {name!r}: columns = {columns!r}; it maps names to types, such as {{"snr": "f8"}}')
+    _check_optional(name, detector)
     return detector
+
+
+def _check_optional(name: str, detector: Detector) -> None:
+    """Raise ConfigError where what a detector need not have is there and wrong."""
+    velocity, extensions = getattr(detector, "velocity", 0.0), getattr(detector, "extensions", ())
+    if not isinstance(velocity, Real) or isinstance(velocity, bool) or not 0 <= float(velocity) < LIGHT_KMS:
+        raise ConfigError(
+            f"detector {name!r}: velocity = {velocity!r}; it is a number of km/s, 0 or more, to be searched on each side of a line"
+        )
+    if not isinstance(extensions, list | tuple) or not all(isinstance(text, str) and text for text in extensions):
+        raise ConfigError(f'detector {name!r}: extensions = {extensions!r}; it is a list of texts, such as ["ERR", "DQ", "WMAP"]')
+
+
+def default_options(name: str) -> dict[str, Any]:
+    """Return the options of a detector, by its name, that have a default which a search file can hold, with that default.
+
+    Raises
+    ------
+    ConfigError
+        There is no such detector.
+    """
+    parameters = inspect.signature(_maker(name)).parameters.values()
+    return {p.name: p.default for p in parameters if _in_toml(p.default)}
+
+
+def _in_toml(value: object) -> bool:
+    return isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _nearest(name: str, known: list[str]) -> str:

@@ -16,9 +16,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from raysearch.engine.records import candidate_schema, candidate_table, checked, outcome_table
+from raysearch.engine.records import candidate_schema, candidate_table, checked, checked_limits, outcome_table
 from raysearch.errors import NothingToSearch, RaysearchError
-from raysearch.model import Detector, Observation, Outcome, Pixels, Reader, Status, Usage
+from raysearch.model import Detector, Limit, Observation, Outcome, Pixels, Reader, Status, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +124,15 @@ def _frozen(pixels: Pixels) -> Pixels:
 def detect(job: Job, observation: Observation, fetched: Fetched) -> tuple[Outcome, list[tuple[Any, ...]]]:
     """Return how the observation ended, and its candidate rows in the order of `job.schema`."""
     rows: list[tuple[Any, ...]] = []
+    limits: tuple[Limit, ...] = ()
     verdict, uri = fetched.verdict, observation.uri
     began = time.perf_counter()
     if fetched.pixels is not None:
         verdict, uri = Verdict(), fetched.pixels.uri
         with guarded(f"{type(job.detector).__name__}.detect", verdict):
-            rows = checked(job.detector.detect(fetched.pixels), job.detector.columns, job.lines, fetched.pixels.windows)
+            records = job.detector.detect(fetched.pixels)
+            found = checked(records, job.detector.columns, job.lines, fetched.pixels.windows)
+            rows, limits = found, checked_limits(records)
     outcome = Outcome(
         obs_id=observation.obs_id,
         status=verdict.status or ("detected" if rows else "nothing"),
@@ -139,6 +142,7 @@ def detect(job: Job, observation: Observation, fetched: Fetched) -> tuple[Outcom
         bytes_read=fetched.usage.bytes_read,
         requests=fetched.usage.requests,
         seconds=fetched.seconds + time.perf_counter() - began,
+        limits=limits,
     )
     return outcome, [(observation.obs_id, row[0], uri, job.config_hash, *row[1:]) for row in rows]
 

@@ -141,8 +141,16 @@ class Ledger:
 
 def read_outcomes(folder: Path) -> pa.Table:
     """Return one row per observation done so far, in the order of the work list; of any run folder, also one in use."""
-    tables = [read_arrow(path) for path in _done(folder).values()]
+    tables = [_with_limits(read_arrow(path)) for path in _done(folder).values()]
     return pa.concat_tables([OUTCOME_SCHEMA.empty_table(), *tables])
+
+
+def _with_limits(outcomes: pa.Table) -> pa.Table:
+    """Return an outcome part with the column `limits`, empty where it was written before there was one."""
+    limits = OUTCOME_SCHEMA.field("limits")
+    if limits.name in outcomes.column_names:
+        return outcomes
+    return outcomes.append_column(limits, pa.array([[]] * outcomes.num_rows, limits.type))
 
 
 def read_candidates(folder: Path) -> pa.Table:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import asdict, fields
 from numbers import Integral, Real
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysearch.errors import DetectorError
-from raysearch.model import OUTCOME_SCHEMA, Candidate, Outcome, Window
+from raysearch.model import OUTCOME_SCHEMA, Candidate, Limit, Outcome, Window
 
 ARROW_TYPES: Mapping[str, pa.DataType] = {
     "f4": pa.float32(),
@@ -20,6 +21,7 @@ ARROW_TYPES: Mapping[str, pa.DataType] = {
     "i8": pa.int64(),
     "bool": pa.bool_(),
     "str": pa.string(),
+    "bytes": pa.binary(),
 }
 """What a detector may declare in its `columns`."""
 
@@ -92,14 +94,15 @@ _CONVERT: Mapping[str, Callable[[object], Any]] = {
     "i8": _integer(64),
     "bool": _boolean,
     "str": _text,
+    "bytes": lambda value: bytes(value) if isinstance(value, bytes) else None,
 }
 """A value as plain Python, or None where it is of another kind; nothing is rounded, parsed or cut to fit."""
 
 
 def checked(
-    records: Sequence[Candidate], columns: Mapping[str, str], lines: bool, windows: Sequence[Window] = ()
+    records: Sequence[Candidate | Limit], columns: Mapping[str, str], lines: bool, windows: Sequence[Window] = ()
 ) -> list[tuple[Any, ...]]:
-    """Return each record's values (target, then the line's and its targets, then the detector's own) as plain Python.
+    """Return each candidate's values (target, then the line's and its targets, then the detector's own) as plain Python.
 
     Raises
     ------
@@ -107,9 +110,30 @@ def checked(
         Something is no record, or one lacks a column, has one too many, or a value of another kind than declared.
     """
     if not isinstance(records, list | tuple):
-        raise DetectorError(f"detect() returned {type(records).__name__}: it must return a list of Candidate")
+        raise DetectorError(f"detect() returned {type(records).__name__}: it must return a list of Candidate and Limit")
     targets = {(window.line.name, window.target): list(window.targets) for window in windows} if lines else None
-    return [_checked_record(number, record, columns, targets) for number, record in enumerate(records)]
+    return [_checked_record(n, record, columns, targets) for n, record in enumerate(records) if not isinstance(record, Limit)]
+
+
+def checked_limits(records: Sequence[Candidate | Limit]) -> tuple[Limit, ...]:
+    """Return the limits among the records, their values as plain Python.
+
+    Raises
+    ------
+    DetectorError
+        A value is of another kind than the field's, or a flux is infinite.
+    """
+    return tuple(_checked_limit(number, record) for number, record in enumerate(records) if isinstance(record, Limit))
+
+
+def _checked_limit(number: int, record: Limit) -> Limit:
+    kinds = {"target": "str", "line": "str", "rest_um": "f8", "wavelength_um": "f8", "flux": "f8", "note": "str"}
+    limit = Limit(**{name: _value(number, name, dtype, getattr(record, name)) for name, dtype in kinds.items()})
+    if math.isinf(limit.flux):
+        raise DetectorError(
+            f"record {number}: the limit's flux is infinite: it must be a number of W m^-2, or NaN where there is none"
+        )
+    return limit
 
 
 def _checked_record(
@@ -117,7 +141,7 @@ def _checked_record(
 ) -> tuple[Any, ...]:
     """Return one record's values; `targets` are those of each window by its line and nearest target, None but in line searches."""
     if not isinstance(record, Candidate):
-        raise DetectorError(f"record {number} is {type(record).__name__}: it must be a Candidate")
+        raise DetectorError(f"record {number} is {type(record).__name__}: it must be a Candidate or a Limit")
     if record.values.keys() != columns.keys():
         wrong = [f"{name!r} is missing" for name in columns if name not in record.values]
         wrong += [f"{name!r} is not declared" for name in record.values if name not in columns]
@@ -147,5 +171,6 @@ def candidate_table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Ta
 
 def outcome_table(outcomes: Sequence[Outcome]) -> pa.Table:
     """Return the outcome table, in the order given."""
-    columns = list(zip(*map(astuple, outcomes), strict=True)) if outcomes else [()] * len(OUTCOME_SCHEMA)
-    return pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns, OUTCOME_SCHEMA, strict=True)], schema=OUTCOME_SCHEMA)
+    columns = {f.name: [getattr(outcome, f.name) for outcome in outcomes] for f in fields(Outcome)}
+    columns["limits"] = [[asdict(limit) for limit in outcome.limits] for outcome in outcomes]
+    return pa.table(columns, schema=OUTCOME_SCHEMA)

@@ -22,9 +22,11 @@ from raysearch.errors import (
     TruncatedFile,
 )
 from raysearch.model import Line, Observation, Pixels, Store, Usage, Window
-from raysearch.read.fits import BLOCK, FitsFile, Hdu, padded
+from raysearch.read.addresses import named
+from raysearch.read.companions import as_role, identified, plays
+from raysearch.read.fits import BLOCK, FitsFile, Hdu, Header, padded
 from raysearch.read.plan import Excerpt, Extent, ReadPlan, bounds, find_excerpts, make_plan
-from raysearch.read.store import StoreConfig, named, open_store
+from raysearch.read.store import StoreConfig, open_store
 from raysearch.read.wave import TableColumn, column_values, table_column, wavelengths
 
 Result = TypeVar("Result")
@@ -33,6 +35,8 @@ SCIENCE = ("SCI", "FLUX", "DATA")
 """Names of extensions that hold the science image: JWST; SOFIA; MUSE and others."""
 COMPANIONS = 3
 """ERR, DQ and WMAP (in either order) follow a JWST cube's SCI, as large as it and with headers of one block."""
+MOST_WALKED = 12
+"""HDUs behind the science image among which its companions are looked for: the exposure map of SOFIA's FIFI-LS is the tenth."""
 RAW = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 """What BITPIX means."""
 FLOATS = {8: "f4", 16: "f4", 32: "f8", 64: "f8", -32: "f4", -64: "f8"}
@@ -47,7 +51,11 @@ class _Survey:
 
     science: Hdu
     extents: tuple[tuple[Hdu, Extent], ...]
-    """The science image first."""
+    """The science image first, then the companions that the file has."""
+    roles: tuple[str, ...]
+    """What each of them is called in `Window.planes`."""
+    header: Header
+    """The science image's, and what it lacks of the primary header's."""
     wavelength_um: NDArray[np.float64]
     """Increasing."""
     plan: ReadPlan
@@ -58,20 +66,24 @@ class CubeReader:
     """Reads windows of planes around spectral lines, in as few requests as they need.
 
     The science image is the first of the file that is either a PRIMARY with three axes or an extension named SCI, FLUX or DATA;
-    in `Window.planes` it is always called `SCI`. Axes of length 1 beyond the third are dropped. Floating point planes keep their
-    width, integers become floating point (as astropy makes them: float32 up to 16 bits, float64 beyond); BSCALE, BZERO and BLANK
-    are applied. In further extensions integers stay integers unless they are scaled or have a BLANK. Planes run along increasing
-    wavelength, whatever the file's order.
+    in `Window.planes` it is always called `SCI`. Axes of length 1 beyond the second are dropped where there are more than three.
+    Floating point planes keep their width, integers become floating point (as astropy makes them: float32 up to 16 bits, float64
+    beyond); BSCALE, BZERO and BLANK are applied. In further extensions integers stay integers unless they are scaled or have a
+    BLANK. Planes run along increasing wavelength, whatever the file's order.
     """
 
     store: StoreConfig
     lines: tuple[Line, ...]
     window: int | None
-    """Planes on each side of a line; None for the whole cube."""
+    """Planes on each side of a line, or of the planes in which it is searched; None for the whole cube."""
+    velocity: float = 0.0
+    """How far from its redshift a line is searched on each side, km/s."""
     redshift: float = 0.0
     """For observations without targets."""
+    redshift_range: tuple[float, ...] = ()
+    """Lowest and highest, instead of the targets' own; none if empty."""
     extensions: tuple[str, ...] = ()
-    """Further extensions to read, for example ERR and DQ."""
+    """Roles (`companions.ROLES`) or names of further extensions, read where the file has them as large as the science image."""
     missing: Literal["failed", "skipped"] = "failed"
     """How an observation ends whose product is nowhere to be found."""
     _opened: Store | None = field(default=None, init=False, repr=False, compare=False)
@@ -84,7 +96,8 @@ class CubeReader:
         self.extensions = tuple(dict.fromkeys(name.upper() for name in self.extensions if name.upper() != "SCI"))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.store, self.lines, self.window, self.redshift, self.extensions, self.missing)
+        options = (self.velocity, self.redshift, self.redshift_range, self.extensions, self.missing)
+        return type(self), (self.store, self.lines, self.window, *options)
 
     async def read(self, observation: Observation, usage: Usage) -> Pixels:
         """Return the windows of all lines inside the cube."""
@@ -134,47 +147,52 @@ class CubeReader:
         survey = await self._survey(file, observation)
         await file.load(survey.plan.ranges)
         planes = {
-            (hdu.name, e.start, e.stop): await _load_planes(file, hdu, extent, e, science=hdu is survey.science)
+            (role, e.start, e.stop): as_role(
+                role, hdu.name, await _load_planes(file, hdu, extent, e, science=hdu is survey.science)
+            )
             for e in survey.plan.excerpts
-            for hdu, extent in survey.extents
+            for role, (hdu, extent) in zip(survey.roles, survey.extents, strict=True)
         }
-        windows = tuple(self._window(survey, excerpt, planes) for excerpt in survey.plan.excerpts)
-        return Pixels(observation.obs_id, uri, windows, survey.science.header.text)
+        windows = tuple(_window(survey, excerpt, planes) for excerpt in survey.plan.excerpts)
+        return Pixels(observation.obs_id, uri, windows, survey.header.text, observation.targets)
 
     async def _survey(self, file: FitsFile, observation: Observation) -> _Survey:
-        science = await _find_science(file)
-        axis = await _wavelengths(file, science)
+        science, header = await _find_science(file)
+        axis = await _wavelengths(file, science, header)
         reverse = bool(axis[0] > axis[-1])
         axis = np.ascontiguousarray(axis[::-1]) if reverse else axis
         axis.setflags(write=False)
-        excerpts = find_excerpts(self.lines, observation.targets, axis, self.window, self.redshift)
+        excerpts = find_excerpts(
+            self.lines, observation.targets, axis, self.window, self.redshift, self.redshift_range, self.velocity
+        )
         if not excerpts:
             raise NothingToSearch(self._no_line(observation, axis))
-        hdus = [science, *await _find_extensions(file, science, self.extensions)]
-        extents = tuple((hdu, _extent(hdu, science, reverse=reverse)) for hdu in hdus)
-        return _Survey(science, extents, axis, make_plan(excerpts, [extent for _, extent in extents], file.loaded))
+        found = {"SCI": science, **await _find_companions(file, science, self.extensions)}
+        extents = tuple((hdu, _extent(hdu, reverse=reverse)) for hdu in found.values())
+        plan = make_plan(excerpts, [extent for _, extent in extents], file.loaded)
+        return _Survey(science, extents, tuple(found), header, axis, plan)
 
     def _no_line(self, observation: Observation, axis: NDArray[np.float64]) -> str:
         low, high = bounds(axis)
-        redshifts = sorted({t.redshift for t in observation.targets} or {self.redshift})
+        redshifts = sorted(self.redshift_range or {t.redshift for t in observation.targets} or {self.redshift})
         middle = (low + high) / 2
         line, z = min(((line, z) for line in self.lines for z in redshifts), key=lambda p: abs(p[0].rest_um * (1 + p[1]) - middle))
-        nearest = f"the nearest, {line.name}, is expected at {line.rest_um * (1 + z):.4g} um (z = {z:g})"
-        return f"no searched line lies within {low:.4g}-{high:.4g} um; {nearest}"
+        nearest = f"the nearest, {line.name}, is expected at {line.rest_um * (1 + z):.6g} um (z = {z:g})"
+        return f"no searched line lies within {low:.6g}-{high:.6g} um; {nearest}"
 
-    def _window(self, survey: _Survey, excerpt: Excerpt, planes: dict[tuple[str, int, int], NDArray[Any]]) -> Window:
-        names = ["SCI", *self.extensions]
-        arrays = (planes[hdu.name, excerpt.start, excerpt.stop] for hdu, _ in survey.extents)
-        return Window(
-            line=excerpt.line,
-            redshift=excerpt.redshift,
-            targets=excerpt.targets,
-            position=excerpt.position,
-            start=excerpt.start,
-            cube_planes=survey.wavelength_um.size,
-            wavelength_um=survey.wavelength_um[excerpt.start : excerpt.stop],
-            planes=dict(zip(names, arrays, strict=True)),
-        )
+
+def _window(survey: _Survey, excerpt: Excerpt, planes: dict[tuple[str, int, int], NDArray[Any]]) -> Window:
+    return Window(
+        line=excerpt.line,
+        redshift=excerpt.redshift,
+        targets=excerpt.targets,
+        position=excerpt.position,
+        start=excerpt.start,
+        cube_planes=survey.wavelength_um.size,
+        wavelength_um=survey.wavelength_um[excerpt.start : excerpt.stop],
+        planes={role: planes[role, excerpt.start, excerpt.stop] for role in survey.roles},
+        searched=excerpt.searched,
+    )
 
 
 @contextmanager
@@ -187,16 +205,17 @@ def _naming(uri: str) -> Iterator[None]:
         raise
 
 
-async def _find_science(file: FitsFile) -> Hdu:
-    seen = []
+async def _find_science(file: FitsFile) -> tuple[Hdu, Header]:
+    """Return the science image, and its header with what it lacks of the primary one."""
+    seen: list[Hdu] = []
     async for hdu in file.hdus():
-        seen.append(str(hdu))
+        seen.append(hdu)
         if hdu.name in SCIENCE and hdu.header.value("ZIMAGE") is True:
             raise FormatError(f"{hdu.name} is tile-compressed: its planes are no byte ranges; unpack the file with `funpack`")
         if hdu.kind == "IMAGE" and (hdu.name in SCIENCE if hdu.index else len(hdu.cube_shape) == 3):
-            return _checked(hdu)
+            return _checked(hdu), identified(hdu.header, seen[0].header)
     raise FormatError(
-        f"no cube: neither an extension SCI, FLUX or DATA nor a PRIMARY with three axes; the file holds {', '.join(seen)}"
+        f"no cube: neither an extension SCI, FLUX or DATA nor a PRIMARY with three axes; the file holds {', '.join(map(str, seen))}"
     )
 
 
@@ -208,17 +227,17 @@ def _checked(hdu: Hdu) -> Hdu:
     return hdu
 
 
-async def _wavelengths(file: FitsFile, science: Hdu) -> NDArray[np.float64]:
+async def _wavelengths(file: FitsFile, science: Hdu, header: Header) -> NDArray[np.float64]:
     """Return the wavelength of each plane in the file's order."""
-    planes = science.cube_shape[0]
-    where = table_column(science.header)
+    planes, axis = science.cube_shape[0], science.plane_axis
+    where = table_column(header, axis)
     if where is None:
-        return wavelengths(science.header, planes)
+        return wavelengths(header, planes, axis=axis)
     table = await _find_table(file, science, where)
     data = await file.read(table.data_offset, table.data_offset + table.data_size)
     if len(data) < table.data_size:
         raise TruncatedFile(f"truncated: it has {len(data):,} of the {table.data_size:,} bytes of {table.name}")
-    return wavelengths(science.header, planes, column_values(table, data, where.column))
+    return wavelengths(header, planes, column_values(table, data, where.column), axis=axis)
 
 
 async def _find_table(file: FitsFile, science: Hdu, where: TableColumn) -> Hdu:
@@ -231,33 +250,32 @@ async def _find_table(file: FitsFile, science: Hdu, where: TableColumn) -> Hdu:
             async for hdu in file.hdus(offset, science.index + COMPANIONS + 1):
                 if hdu.name == where.extension:
                     return hdu
-    return (await _by_name(file, (where.extension,)))[0]
+    seen = []
+    async for hdu in file.hdus():
+        if hdu.name == where.extension:
+            return hdu
+        seen.append(str(hdu))
+    raise FormatError(f"no extension {where.extension}; the file holds {', '.join(seen)}")
 
 
-async def _find_extensions(file: FitsFile, science: Hdu, names: tuple[str, ...]) -> list[Hdu]:
-    if names and science.name == "SCI":  # all headers at the same time, where a JWST cube has them
+async def _find_companions(file: FitsFile, science: Hdu, roles: tuple[str, ...]) -> dict[str, Hdu]:
+    """Return the first extension of each role that is as large as the science image; roles that the file lacks are absent."""
+    found: dict[str, Hdu] = {}
+    if not roles:
+        return found
+    if science.name == "SCI":  # all headers at the same time, where a JWST cube has them
         offsets = [science.end + n * (BLOCK + padded(science.data_size)) for n in range(COMPANIONS)]
         await file.load([(offset, offset + BLOCK) for offset in offsets])
-    return await _by_name(file, names)
+    async for hdu in file.hdus():
+        role = next((role for role in roles if role not in found and plays(role, hdu, science)), None)
+        if role is not None:
+            found[role] = hdu
+        if len(found) == len(roles) or hdu.index >= science.index + MOST_WALKED:
+            break
+    return {role: found[role] for role in roles if role in found}
 
 
-async def _by_name(file: FitsFile, names: tuple[str, ...]) -> list[Hdu]:
-    """Return the first extension of each name."""
-    found: dict[str, Hdu] = {}
-    if names:
-        async for hdu in file.hdus():
-            found.setdefault(hdu.name, hdu)
-            if all(name in found for name in names):
-                break
-    absent = [name for name in names if name not in found]
-    if absent:
-        raise FormatError(f"no extension {' or '.join(absent)}; the file holds {', '.join(map(str, found.values()))}")
-    return [found[name] for name in names]
-
-
-def _extent(hdu: Hdu, science: Hdu, *, reverse: bool) -> Extent:
-    if hdu.kind != "IMAGE" or hdu.cube_shape != science.cube_shape:
-        raise FormatError(f"{hdu} is not as large as {science}")
+def _extent(hdu: Hdu, *, reverse: bool) -> Extent:
     planes, height, width = hdu.cube_shape
     return Extent(hdu.name, hdu.data_offset, height * width * abs(hdu.bitpix) // 8, planes, reverse)
 

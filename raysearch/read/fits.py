@@ -128,11 +128,17 @@ class Hdu:
 
     @property
     def cube_shape(self) -> tuple[int, ...]:
-        """The shape without leading axes of length 1, down to three axes."""
-        shape = self.shape
-        while len(shape) > 3 and shape[0] == 1:
-            shape = shape[1:]
-        return shape
+        """The shape without axes of length 1 beyond the first two of FITS, the last ones first, down to three axes."""
+        shape = list(self.shape)
+        while len(shape) > 3 and 1 in shape[:-2]:
+            shape.remove(1)
+        return tuple(shape)
+
+    @property
+    def plane_axis(self) -> int:
+        """The FITS number of the axis along which a cube's planes lie: 3, or beyond where axes of length 1 come first."""
+        long = [len(self.shape) - at for at, length in enumerate(self.shape[:-2]) if length != 1]
+        return long[0] if len(self.shape) > 3 and long else 3
 
     def __str__(self) -> str:
         if self.kind != "IMAGE":

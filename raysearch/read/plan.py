@@ -8,7 +8,7 @@ plan that takes everything in one request is among those compared, so that the c
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 from raysearch.model import Line, Target
 
 Span = tuple[int, int]
-"""First byte and the byte after the last."""
+"""First byte or plane, and the one after the last."""
+
+LIGHT_KMS = 299792.458
+"""Speed of light, km/s."""
 
 REQUEST_COST = 256 * 1024
 """Bytes that one more request is worth: what a connection of 80 MB/s delivers in 3 ms. With some tens of reads under way, the
@@ -37,6 +40,8 @@ class Excerpt:
     start: int
     stop: int
     """End exclusive."""
+    searched: Span = (0, 0)
+    """The planes in which the line may lie, end exclusive."""
 
     @property
     def observed_um(self) -> float:
@@ -91,12 +96,22 @@ class ReadPlan:
 
 
 def find_excerpts(
-    lines: Iterable[Line], targets: Sequence[Target], wavelength_um: NDArray[np.float64], window: int | None, redshift: float = 0.0
+    lines: Iterable[Line],
+    targets: Sequence[Target],
+    wavelength_um: NDArray[np.float64],
+    window: int | None,
+    redshift: float = 0.0,
+    redshift_range: Sequence[float] = (),
+    velocity: float = 0.0,
 ) -> tuple[Excerpt, ...]:
     """Return the planes that each line inside the cube needs, at each of the targets' redshifts, by observed wavelength.
 
     A line lies inside the cube if it lies in the bin of one of its planes: the outermost reach half a step beyond their centres.
-    Redshifts that put a line into the same plane make one excerpt, with the redshift of the nearest target.
+    A velocity range does not bring in a line from outside: the cube would hold less than half of the wavelengths at which it may
+    lie, so that finding nothing would say nothing. The range of a line inside is cut at the cube's edges.
+
+    Redshifts that put a line into the same plane make one excerpt, with the redshift of the nearest target; where there is a
+    velocity range, so do those whose ranges overlap or touch.
 
     Parameters
     ----------
@@ -105,22 +120,71 @@ def find_excerpts(
     wavelength_um
         Of each plane, increasing.
     window
-        Planes on each side of `position`, cut at the cube's edges; None for the whole cube.
+        Planes on each side of `position`, or of those searched where there is a range, cut at the cube's edges; None for the whole
+        cube.
+    redshift_range
+        The lowest and the highest redshift, taken instead of the targets': one excerpt of each line over all of it, with the
+        redshift in its middle, or the nearest to that inside the cube.
+    velocity
+        How far from its redshift a line is searched on each side, km/s.
     """
-    expected = [(target.redshift, target.name) for target in targets] or [(redshift, "")]
-    low, high = bounds(wavelength_um)
-    waves, planes = wavelength_um.tolist(), wavelength_um.size
-    reach = planes if window is None else window
-    found: dict[tuple[Line, int], Excerpt] = {}
+    cube = _Cube(wavelength_um)
+    reach = wavelength_um.size if window is None else window
+    given: list[tuple[float, float, tuple[str, ...]]] = [(t.redshift, t.redshift, (t.name,)) for t in targets]
+    if redshift_range:
+        given = [(redshift_range[0], redshift_range[1], tuple(t.name for t in targets))]
+    found = []
     for line in lines:
-        for z, target_name in expected:
-            observed = line.rest_um * (1.0 + z)
-            if low <= observed <= high:
-                position = bisect_left(waves, observed)
-                start, stop = max(0, min(position - reach, planes - 1)), min(planes, position + reach + 1)
-                excerpt = found.setdefault((line, position), Excerpt(line, z, (), position, start, stop))
-                found[line, position] = replace(excerpt, targets=(*excerpt.targets, target_name) if target_name else ())
-    return tuple(sorted(found.values(), key=lambda e: (e.observed_um, e.line.name, e.redshift)))
+        places = [cube.place(line, low, high, names, velocity) for low, high, names in given or [(redshift, redshift, ())]]
+        found += [cube.widened(e, reach) for e in _joined([p for p in places if p is not None], touching=velocity > 0)]
+    return tuple(sorted(found, key=lambda e: (e.observed_um, e.line.name, e.redshift)))
+
+
+class _Cube:
+    """The planes of a cube and the edges of their bins."""
+
+    def __init__(self, wavelength_um: NDArray[np.float64]) -> None:
+        self._waves = wavelength_um.tolist()
+        self._edges = ((wavelength_um[1:] + wavelength_um[:-1]) / 2).tolist()
+        self._bounds = bounds(wavelength_um)
+
+    def place(self, line: Line, low: float, high: float, targets: tuple[str, ...], velocity: float) -> Excerpt | None:
+        """Return where a line between two redshifts is expected and searched; None where that is outside."""
+        shortest, longest = line.rest_um * (1.0 + low), line.rest_um * (1.0 + high)
+        first, last = self._bounds
+        if longest < first or shortest > last:
+            return None
+        z = low if low == high else min(max((low + high) / 2, first / line.rest_um - 1.0), last / line.rest_um - 1.0)
+        position = bisect_left(self._waves, line.rest_um * (1.0 + z))
+        share = velocity / LIGHT_KMS
+        searched = bisect_left(self._edges, shortest * (1.0 - share)), bisect_left(self._edges, longest * (1.0 + share)) + 1
+        start, stop = searched if velocity > 0 or low < high else (position, position + 1)
+        return Excerpt(line, z, targets, position, start, stop, searched)
+
+    def widened(self, excerpt: Excerpt, reach: int) -> Excerpt:
+        """Return the excerpt with so many planes more on each side, cut at the cube's edges."""
+        planes = len(self._waves)
+        return replace(excerpt, start=max(0, min(excerpt.start - reach, planes - 1)), stop=min(planes, excerpt.stop + reach))
+
+
+def _joined(excerpts: Sequence[Excerpt], *, touching: bool) -> Iterator[Excerpt]:
+    """Return the excerpts of one line, the nearest target's first; of those that overlap, or also those that touch, one for all."""
+    groups: list[list[int]] = []
+    end = -1
+    for number, excerpt in sorted(enumerate(excerpts), key=lambda pair: pair[1].start):
+        if excerpt.start > end or (excerpt.start == end and not touching):
+            groups.append([])
+        groups[-1].append(number)
+        end = max(end, excerpt.stop)
+    for group in groups:
+        joined = [excerpts[number] for number in sorted(group)]
+        yield replace(
+            joined[0],
+            targets=tuple(name for e in joined for name in e.targets),
+            start=min(e.start for e in joined),
+            stop=max(e.stop for e in joined),
+            searched=(min(e.searched[0] for e in joined), max(e.searched[1] for e in joined)),
+        )
 
 
 def bounds(wavelength_um: NDArray[np.float64]) -> tuple[float, float]:

@@ -8,20 +8,22 @@ budget is one budget.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import re
 import stat
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 from raysearch.errors import ConfigError, ProductForbidden, ProductNotFound, ReadError, StoreUnavailable
 from raysearch.model import Store, Usage
+from raysearch.read.addresses import AT_ONCE, host_of, is_astray, named
 
 if TYPE_CHECKING:
     import aiohttp
@@ -33,7 +35,6 @@ Span = tuple[int, int]
 FIRST_PAUSE_S = 0.1
 """Before the second attempt; doubled before each further one, up to `LONGEST_PAUSE_S`."""
 LONGEST_PAUSE_S = 8.0
-SECRET_KEYS = re.compile(r"sig|token|credential|secret|password|api_?key|access_?key", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class StoreConfig:
     retry_s: float = 60.0
     """No further attempt begins later than this after the first."""
     max_concurrent: int = 32
-    """Requests under way at once, over all addresses."""
+    """Requests under way at once, over all addresses; at some hosts fewer (`addresses.AT_ONCE`)."""
     memory: Mapping[str, bytes] = field(default_factory=dict, repr=False, compare=False)
     """What `memory://` addresses hold, by full address."""
 
@@ -82,19 +83,6 @@ class StoreConfig:
 def open_store(config: StoreConfig) -> Store:
     """Return a store for every scheme; it connects on first use, and belongs to the event loop that uses it."""
     return _Router(config)
-
-
-def named(uri: str) -> str:
-    """Return the address as messages may show it: without passwords, tokens and signatures."""
-    if "@" not in uri and "?" not in uri:
-        return uri
-    parts = urlsplit(uri)
-    query = parts.query
-    if SECRET_KEYS.search(query):
-        pairs = [(key, "***" if SECRET_KEYS.search(key) else value) for key, value in parse_qsl(query, keep_blank_values=True)]
-        query = urlencode(pairs, safe=":/*")
-    host = parts.netloc.rpartition("@")[2] if "://" in uri else parts.netloc
-    return urlunsplit(parts._replace(netloc=host, query=query))
 
 
 class _TransientError(Exception):
@@ -122,6 +110,7 @@ class _Router:
         self._config = config
         self._backends: dict[str, _Backend] = {}
         self._places = asyncio.Semaphore(config.max_concurrent)
+        self._at_hosts: dict[str, asyncio.Semaphore] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def get_ranges(self, uri: str, ranges: Sequence[Span], usage: Usage) -> list[bytes]:
@@ -152,7 +141,7 @@ class _Router:
         while True:
             attempt += 1
             try:
-                async with self._places:
+                async with self._turn(uri):
                     usage.requests += 1
                     return await backend.fetch(uri, span, usage)
             except _TransientError as exc:
@@ -163,10 +152,18 @@ class _Router:
                     raise StoreUnavailable(f"{named(uri)}: {exc}; gave up after {attempts} in {taken:.1f} s") from exc
             await asyncio.sleep(pause)
 
+    @contextlib.asynccontextmanager
+    async def _turn(self, uri: str) -> AsyncIterator[None]:
+        """Hold a place; first one at the host, where that takes few at a time: who waits for it is in nobody's way."""
+        host = host_of(uri)
+        few = self._at_hosts.setdefault(host, asyncio.Semaphore(AT_ONCE[host])) if host in AT_ONCE else contextlib.nullcontext()
+        async with few, self._places:
+            yield
+
     def _backend(self, uri: str) -> _Backend:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:  # connections cannot outlive their event loop
-            self._loop, self._backends = loop, {}
+            self._loop, self._backends, self._at_hosts = loop, {}, {}
             self._places = asyncio.Semaphore(self._config.max_concurrent)
         scheme = uri.partition("://")[0].lower() if "://" in uri else "file"
         kind = _SCHEMES.get(scheme)
@@ -383,6 +380,7 @@ class _Http(_Backend):
         super().__init__(config)
         trace = aiohttp.TraceConfig()
         trace.on_request_headers_sent.append(self._count)
+        trace.on_request_redirect.append(self._follow)
         self._session = aiohttp.ClientSession(
             auto_decompress=False,
             connector=aiohttp.TCPConnector(limit=config.max_concurrent),
@@ -399,6 +397,12 @@ class _Http(_Backend):
     async def _count(session: object, context: Any, sent: object) -> None:  # noqa: ARG004 (aiohttp's signature)
         context.trace_request_ctx.append(sent)
 
+    @staticmethod
+    async def _follow(session: object, context: object, redirect: aiohttp.TraceRequestRedirectParams) -> None:  # noqa: ARG004
+        there = redirect.response.headers.get("Location") or ""
+        if is_astray(str(redirect.url), there):
+            raise ReadError(f"{named(str(redirect.url))}: leads to {named(there)!r}, where we do not go")
+
     async def fetch(self, uri: str, span: Span | None, usage: Usage) -> bytes:
         import aiohttp
         from yarl import URL
@@ -414,7 +418,7 @@ class _Http(_Backend):
                 return await self._body(response, span, usage)
         except TimeoutError as exc:
             raise _TransientError("no answer in time") from exc
-        except (aiohttp.InvalidURL, aiohttp.TooManyRedirects, aiohttp.ClientSSLError) as exc:
+        except (aiohttp.TooManyRedirects, aiohttp.ClientSSLError, ValueError) as exc:  # InvalidURL, UnicodeError among them
             raise ReadError(f"{named(uri)}: {type(exc).__name__}: the address, its redirects or its certificate are wrong") from exc
         except aiohttp.ClientError as exc:
             raise _TransientError(f"the connection failed ({type(exc).__name__})") from exc

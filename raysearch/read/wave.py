@@ -1,26 +1,24 @@
 """The wavelength of each plane of a cube, from its header: micrometres, in vacuum.
 
-Follows FITS WCS papers I and III (Greisen & Calabretta 2002, A&A 395, 1061; Greisen et al. 2006, A&A 446, 747): linear WAVE and
-AWAV axes, and the same by table (-TAB). What a header says decides, never which tables lie beside it: JWST cubes since 2026 carry
-a WCS-TABLE although their axis is linear.
+Follows FITS WCS papers I and III (Greisen & Calabretta 2002, A&A 395, 1061; Greisen et al. 2006, A&A 446, 747): axes of wavelength,
+frequency, velocity and their like (`read.spectral`), linear or by table (-TAB). What a header says decides, never which tables lie
+beside it: JWST cubes since 2026 carry a WCS-TABLE although their axis is linear.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.errors import FormatError
 from raysearch.read.fits import Hdu, Header
+from raysearch.read.spectral import axis_of, to_um, unit_factor
 
 MOST_PLANES = 1_000_000
 """A header that promises more is damaged: its axis alone would fill the memory."""
-COMMON_UNITS_UM = {"um": 1.0, "nm": 1e-3, "m": 1e6, "Angstrom": 1e-4}
-"""Spares the import of astropy.units for nearly every file."""
 WIDTHS = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
 """Bytes of one element of a binary table, by TFORM code."""
 NUMBERS = {"I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
@@ -34,19 +32,20 @@ class TableColumn:
     column: str
 
 
-def table_column(header: Header) -> TableColumn | None:
-    """Return the table column that holds the wavelengths, or None for a linear axis."""
-    if not header.string("CTYPE3").upper().endswith("-TAB"):
+def table_column(header: Header, axis: int = 3) -> TableColumn | None:
+    """Return the table column that holds the wavelengths, or None for a linear axis; `axis` is its FITS number."""
+    kind = header.string(f"CTYPE{axis}").upper()
+    if not kind.endswith("-TAB"):
         return None
-    extension, column = header.string("PS3_0"), header.string("PS3_1")
+    extension, column = header.string(f"PS{axis}_0"), header.string(f"PS{axis}_1")
     if not extension or not column:
-        raise FormatError("CTYPE3 is WAVE-TAB, but PS3_0 and PS3_1 do not name its table and column")
-    if header.string("PS3_2"):
-        raise FormatError(f"the wavelength table has an index column (PS3_2 = {header.string('PS3_2')!r}), which is not supported")
+        raise FormatError(f"CTYPE{axis} is {kind}, but PS{axis}_0 and PS{axis}_1 do not name its table and column")
+    if index := header.string(f"PS{axis}_2"):
+        raise FormatError(f"the wavelength table has an index column (PS{axis}_2 = {index!r}), which is not supported")
     return TableColumn(extension.upper(), column.upper())
 
 
-def wavelengths(header: Header, planes: int, table: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+def wavelengths(header: Header, planes: int, table: NDArray[np.float64] | None = None, axis: int = 3) -> NDArray[np.float64]:
     """Return the wavelength of each plane in the file's order, strictly increasing or strictly decreasing, shape (planes,).
 
     Parameters
@@ -54,78 +53,47 @@ def wavelengths(header: Header, planes: int, table: NDArray[np.float64] | None =
     header
         Of the science extension.
     planes
-        Length of its third axis.
+        Length of its spectral axis.
     table
-        The column that `table_column` names, in the unit of CUNIT3.
+        The column that `table_column` names, in the unit of CUNIT.
+    axis
+        FITS number of the spectral axis.
 
     Raises
     ------
     FormatError
-        The axis is no wavelength, has no unit, or is not monotonic.
+        The axis is not spectral, has no unit or no rest wavelength where it needs one, or is not monotonic.
     """
-    kind = header.string("CTYPE3").upper()
-    _check_kind(kind)
+    kind = axis_of(header, axis)
     if planes > MOST_PLANES:
         raise FormatError(f"its header promises {planes:,} planes, more than any spectrograph's {MOST_PLANES:,}")
-    factor = _factor(header.string("CUNIT3"))
-    axis = _linear(header, planes, step_needed=table is None)
+    factor = unit_factor(kind, header.string(f"CUNIT{axis}"), f"CUNIT{axis}")
+    values = _linear(header, planes, axis, step_needed=table is None)
     if table is not None:
-        axis = _looked_up(axis, table)
-    axis = axis * factor
-    _check(axis)
-    return _in_vacuum(axis) if kind.startswith("AWAV") else axis
+        values = _looked_up(values, table)
+    waves = to_um(header, kind, values * factor, header.number(f"CRVAL{axis}", 0.0) * factor)
+    _check(waves)
+    return _in_vacuum(waves) if kind.name == "AWAV" else waves
 
 
-def _check_kind(kind: str) -> None:
-    if kind in {"WAVE", "AWAV", "WAVE-TAB", "AWAV-TAB"}:
-        return
-    if not kind:
-        raise FormatError("the header has no CTYPE3: the third axis is not said to be a wavelength; add CTYPE3 = 'WAVE'")
-    raise FormatError(
-        f"CTYPE3 = {kind!r} is not a wavelength axis; those that can be searched are WAVE and AWAV, linear or -TAB: "
-        "convert the cube first (spectral_cube: cube.with_spectral_unit('um').write(...))"
-    )
-
-
-def _factor(unit: str) -> float:
-    """Return the micrometres of one `unit`."""
-    if not unit:
-        raise FormatError(
-            "the header has no CUNIT3: the unit of the wavelength axis is unknown; "
-            "add it, for example with astropy.io.fits.setval(file, 'CUNIT3', value='um', ext=...)"
-        )
-    return COMMON_UNITS_UM.get(unit) or _astropy_factor(unit)
-
-
-@lru_cache
-def _astropy_factor(unit: str) -> float:
-    from astropy import units
-
-    for spelling in (unit, unit.lower(), unit.lower().removesuffix("s")):
-        try:
-            return float(units.Unit(spelling).to(units.um))
-        except (ValueError, units.UnitConversionError):
-            continue
-    raise FormatError(f"CUNIT3 = {unit!r} is no unit of length; it should be, for example, 'um', 'nm' or 'Angstrom'")
-
-
-def _linear(header: Header, planes: int, *, step_needed: bool) -> NDArray[np.float64]:
+def _linear(header: Header, planes: int, axis: int, *, step_needed: bool) -> NDArray[np.float64]:
     """Return the linear axis: for -TAB the place in the table, counted from 1."""
-    if "CD3_3" in header:
-        step = header.number("CD3_3", 0.0)
-    elif "CDELT3" in header or not step_needed:
-        step = header.number("CDELT3", 1.0) * header.number("PC3_3", 1.0)
+    step_key, reference_key, value_key, matrix_key = f"CDELT{axis}", f"CRPIX{axis}", f"CRVAL{axis}", f"CD{axis}_{axis}"
+    if matrix_key in header:
+        step = header.number(matrix_key, 0.0)
+    elif step_key in header or not step_needed:
+        step = header.number(step_key, 1.0) * header.number(f"PC{axis}_{axis}", 1.0)
     else:
-        raise FormatError("the header has neither CDELT3 nor CD3_3: the step of the wavelength axis is unknown")
-    tilted = [key for key in ("PC3_1", "PC3_2", "CD3_1", "CD3_2") if header.number(key, 0.0)]
+        raise FormatError(f"the header has neither {step_key} nor {matrix_key}: the step of the wavelength axis is unknown")
+    tilted = [key for key in (f"{m}{axis}_{n}" for m in ("PC", "CD") for n in (1, 2)) if header.number(key, 0.0)]
     if tilted:
         raise FormatError(f"{tilted[0]} is not 0: the wavelength differs from pixel to pixel of a plane, which cannot be searched")
-    if step_needed and "CRVAL3" not in header:
-        raise FormatError("the header has no CRVAL3: the wavelength axis has no zero point")
+    if step_needed and value_key not in header:
+        raise FormatError(f"the header has no {value_key}: the wavelength axis has no zero point")
     start = 0.0 if step_needed else 1.0
-    reference = header.number("CRPIX3", start)
+    reference = header.number(reference_key, start)
     pixels = np.arange(1, planes + 1, dtype=np.float64)
-    return header.number("CRVAL3", start) + (pixels - reference) * step
+    return header.number(value_key, start) + (pixels - reference) * step
 
 
 def _looked_up(places: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np.float64]:

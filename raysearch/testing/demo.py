@@ -34,6 +34,8 @@ class Band:
     start_um: float
     stop_um: float
     pixel_arcsec: float
+    resolving_power: float
+    """Wavelength over the full width at half maximum of an unresolved line."""
 
     @property
     def label(self) -> str:
@@ -48,14 +50,14 @@ class Band:
 
 
 BANDS = {
-    "1A": Band("MIRI", "1", "SHORT", 4.90, 5.74, 0.13),
-    "2A": Band("MIRI", "2", "SHORT", 7.51, 8.77, 0.17),
-    "2C": Band("MIRI", "2", "LONG", 10.01, 11.70, 0.17),
-    "3C": Band("MIRI", "3", "LONG", 15.41, 17.98, 0.20),
-    "4A": Band("MIRI", "4", "SHORT", 17.70, 20.95, 0.35),
-    "4C": Band("MIRI", "4", "LONG", 24.40, 28.70, 0.35),
-    "G140H": Band("NIRSPEC", "G140H", "F100LP", 0.97, 1.89, 0.10),
-    "G235H": Band("NIRSPEC", "G235H", "F170LP", 1.66, 3.17, 0.10),
+    "1A": Band("MIRI", "1", "SHORT", 4.90, 5.74, 0.13, 3500),
+    "2A": Band("MIRI", "2", "SHORT", 7.51, 8.77, 0.17, 3000),
+    "2C": Band("MIRI", "2", "LONG", 10.01, 11.70, 0.17, 3000),
+    "3C": Band("MIRI", "3", "LONG", 15.41, 17.98, 0.20, 2300),
+    "4A": Band("MIRI", "4", "SHORT", 17.70, 20.95, 0.35, 1600),
+    "4C": Band("MIRI", "4", "LONG", 24.40, 28.70, 0.35, 1400),
+    "G140H": Band("NIRSPEC", "G140H", "F100LP", 0.97, 1.89, 0.10, 2700),
+    "G235H": Band("NIRSPEC", "G235H", "F170LP", 1.66, 3.17, 0.10, 2700),
 }
 
 
@@ -133,7 +135,7 @@ class _Sky:
             pixel_arcsec=band.pixel_arcsec,
             rotation=float(self.rng.integers(0, 360)),
             redshift=target.get("rvz_redshift") or 0.0,
-            jets=tuple(Jet(line, angle=float(self.rng.integers(0, 180))) for line in jets),
+            jets=tuple(Jet(line, angle=float(self.rng.integers(0, 180)), resolving_power=band.resolving_power) for line in jets),
             background=float(self.rng.uniform(40, 200)),
             noise=3.0,
             nan_border=round(self.rng.uniform(0.13, 0.37), 3),
@@ -223,7 +225,7 @@ def bench_holdings(observations: int = 1000, *, bodies: int = 8, planes: int = 1
             wave_start_um=band.start_um,
             wave_step_um=(band.stop_um - band.start_um) / planes,
             pixel_arcsec=band.pixel_arcsec,
-            jets=(Jet(5.340, length=side / 3, width=side / 6),) if i % 2 == 0 else (),
+            jets=(Jet(5.340, length=side / 3, width=side / 6, resolving_power=band.resolving_power),) if i % 2 == 0 else (),
             seed=seed + i,
         )
         for i in range(bodies)

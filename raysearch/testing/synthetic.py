@@ -41,6 +41,9 @@ class Jet:
     """Planes in which it shines, 1 to 3, the middle one at the line."""
     angle: float = 30.0
     """Direction of its long axis in the plane, degrees from +x towards +y."""
+    resolving_power: float = 0.0
+    """Of the instrument that spreads its line over the planes, the middle of the profile in the middle of a plane; 0: it is as
+    bright in each of `planes`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,11 @@ class CubeSpec:
         return f"POLYGON ICRS  {west} {south} {west} {north} {east} {north} {east} {south}"
 
 
+def science_header(spec: CubeSpec) -> str:
+    """Return the header of a spec's SCI extension as text, as a reader hands it on."""
+    return header(_sci_cards(spec), SCI_CARDS).decode("ascii")
+
+
 def make_cube(spec: CubeSpec) -> bytes:
     """Return the bytes of the FITS file that a spec describes."""
     rng = np.random.default_rng(spec.seed)
@@ -157,8 +165,22 @@ def _shine(spec: CubeSpec, jet: Jet, sci: NDArray[np.float32]) -> None:
     along, across = _rotated(spec, jet.angle)
     inside = (2 * along / jet.length) ** 2 + (2 * across / jet.width) ** 2 <= 1
     centre = int(np.searchsorted(wave, observed))
-    first = centre - (jet.planes - 1) // 2
-    sci[first : first + jet.planes, inside] += np.float32(jet.amplitude * spec.background)
+    shares = _shares(jet, observed / spec.wave_step_um) if jet.resolving_power else np.ones(jet.planes)
+    for plane, share in enumerate(shares, start=centre - (len(shares) - 1) // 2):
+        if 0 <= plane < spec.planes:
+            sci[plane, inside] += np.float32(jet.amplitude * spec.background * share)
+
+
+def _shares(jet: Jet, planes: float) -> NDArray[np.float64]:
+    """Return how bright a line is in each plane, in parts of the brightest: a Gaussian integrated over each.
+
+    `planes` is the line's wavelength, counted in planes.
+    """
+    sigma = planes / jet.resolving_power / math.sqrt(8 * math.log(2))
+    reach = math.ceil(4 * sigma)
+    edges = np.arange(-reach - 0.5, reach + 1) / sigma / math.sqrt(2)
+    light = np.diff([math.erf(edge) for edge in edges])
+    return np.asarray(light / light[reach])
 
 
 def _outside(spec: CubeSpec) -> NDArray[np.bool_]:

@@ -1,6 +1,7 @@
 """Kept answers: reused for a day, never torn, never another's, never a secret."""
 
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -92,6 +93,27 @@ def test_offline_reuses_whatever_its_age_and_never_asks(tmp_path, monkeypatch):
     now = time.time()
     monkeypatch.setattr(module.time, "time", lambda: now + 1e8)
     assert Answers(tmp_path, "offline").get(*ASKED, never)[0].equals(TABLE)
+
+
+def test_answers_weeks_old_go_when_another_is_written(tmp_path):
+    foreign = [tmp_path / "mine.arrow", tmp_path / "notes.tmp"]
+    draft = tmp_path / ("0" * 16 + "-abc.tmp")
+    for file in (*foreign, draft):
+        file.write_text("")
+    Answers(tmp_path).get("S", "u", "old", Archive())
+    Answers(tmp_path).get("S", "u", "young", Archive())
+    weeks = time.time() - module.KEPT_S
+    old = module.hashlib.sha256(b"S\nu\nold").hexdigest() + ".arrow"
+    for file in tmp_path.iterdir():
+        os.utime(file, (weeks - 60, weeks - 60) if file.name == old or file in {*foreign, draft} else (weeks + 60, weeks + 60))
+    Answers(tmp_path, "offline").get("S", "u", "old", Archive())
+    assert len(files(tmp_path)) == 5, "reading removes nothing"
+    Answers(tmp_path).get("S", "u", "new", Archive())
+    left = {file.name for file in tmp_path.iterdir()}
+    assert old not in left
+    assert draft.name not in left
+    assert {"mine.arrow", "notes.tmp"} < left
+    assert len(left) == 4
 
 
 def test_off_neither_reads_nor_keeps(tmp_path):

@@ -159,3 +159,16 @@ def test_mended_cells_are_named():
 def test_dictionary_columns():
     column = pa.chunked_array([pa.array(["10:00:00", "10:00:00"]).dictionary_encode()])
     assert read_angles(column, "dec", hours=False).degrees.tolist() == [10.0, 10.0]
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.dictionary(pa.int32(), pa.string())]
+)
+def test_every_type_of_text(kind):
+    column = pa.chunked_array([pa.array(["05:36:20", "06:00:00"]).cast(kind)])
+    np.testing.assert_allclose(read_angles(column, "ra", hours=True).degrees, [84.0833333, 90.0])
+
+
+def test_cells_that_are_no_angle_name_their_column():
+    with pytest.raises(ValueError, match="column dec holds list<item: double>, not a number or a text"):
+        read_angles(pa.chunked_array([[[1.0, 2.0]]]), "dec", hours=False)

@@ -13,6 +13,7 @@ import requests
 from raysearch.archives import http
 from raysearch.archives.http import Patience, Quota, _retry_after_s, in_parallel, on_waiting, open_session, translated, waiting_for
 from raysearch.errors import ArchiveError, ArchiveUnavailable
+from raysearch.read.addresses import is_astray
 
 
 def test_a_sound_answer_needs_one_request(serve, hasty):
@@ -120,6 +121,54 @@ def test_the_servers_own_pause_is_kept(serve, hasty):
     with open_session("X", hasty) as session:
         assert session.get(service.url).text == "hello"
     assert time.monotonic() - started >= 1
+
+
+@pytest.mark.parametrize("there", ["file:///etc/passwd", "ftp://host/x", "http://[::1", "javascript:1"])
+def test_a_redirect_to_no_http_address_is_not_followed(serve, hasty, there):
+    service = serve(serve.reply(status=302, headers={"Location": there}))
+    with open_session("MAST", hasty) as session, pytest.raises(ArchiveError, match="MAST leads from .*, where we do not go"):
+        session.get(service.url)
+    assert len(service.asked) == 1
+
+
+def test_a_redirect_from_outside_into_this_machine_is_not_followed(serve, hasty, monkeypatch):
+    inside = serve(serve.reply("secret"))
+    service = serve(serve.reply(status=302, headers={"Location": inside.url}))
+    assert _asked(service.url, hasty) == "secret", "who is inside may lead inside"
+    monkeypatch.setattr(http, "is_astray", lambda here, there: is_astray(here.replace(service.url, "https://archive.org"), there))
+    with open_session("MAST", hasty) as session, pytest.raises(ArchiveError, match="where we do not go"):
+        session.get(service.url)
+    assert len(inside.asked) == 1
+
+
+def test_redirects_without_end_are_an_error(serve, hasty):
+    service = serve(lambda asked: serve.reply(status=302, headers={"Location": asked.path + "x"}))
+    with pytest.raises(ArchiveError, match="redirects"), translated("MAST", service.url), open_session("MAST", hasty) as session:
+        session.get(service.url)
+
+
+def test_a_server_without_tls_is_asked_once(serve, hasty):
+    service = serve(serve.reply("hello"))
+    address = service.url.replace("http:", "https:")
+    failing = pytest.raises(ArchiveError, match=r"MAST cannot be asked at .*SSL")
+    with failing as caught, translated("MAST", address), open_session("MAST", hasty) as session:
+        session.get(address)
+    assert not caught.value.transient, "later it is the same"
+
+
+def test_a_host_nobody_knows(hasty):
+    with (
+        open_session("MAST", hasty) as session,
+        pytest.raises(ArchiveUnavailable, match=r"after 3 requests.*no-such-host\.invalid"),
+    ):
+        session.get("https://no-such-host.invalid/api")
+
+
+@pytest.mark.parametrize("header", ["\u00b2", "soon", "-5", "9" * 400, "Mon, 99 Foo 9999 99:99:99 GMT", "1e999"])
+def test_a_retry_after_that_says_nothing_breaks_nothing(serve, hasty, header):
+    service = serve(serve.reply(status=503, headers={"Retry-After": header}))
+    with open_session("MAST", hasty) as session, pytest.raises(ArchiveUnavailable, match="503"):
+        session.get(service.url)
 
 
 def test_retry_after_in_its_two_forms():
@@ -244,7 +293,6 @@ def test_parallel_answers_keep_their_order_and_the_first_error_ends_it(quota):
 
 def test_the_published_limits_are_kept():
     assert http.QUOTAS["SIMBAD"].per_second <= 6
-    assert http.QUOTAS["IRSA cutouts"].at_once <= 4
     assert http.QUOTAS["MAST path_lookup"].at_once <= 8
     assert http.quota_of("a service nobody knows").at_once <= 4
 

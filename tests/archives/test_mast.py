@@ -340,9 +340,9 @@ def test_only_what_is_around_positions():
         (None, 60_000.0, ""),
         (None, 61_400.5, "proprietary until 2027-01-01"),
         ("EXCLUSIVE_ACCESS", 61_400.5, "proprietary until 2027-01-01"),
-        ("EXCLUSIVE_ACCESS", 60_000.0, "proprietary: MAST says EXCLUSIVE_ACCESS, and no date of its release"),
-        ("RESTRICTED", None, "proprietary: MAST says RESTRICTED, and no date of its release"),
-        ("RESTRICTED", float("nan"), "proprietary: MAST says RESTRICTED, and no date of its release"),
+        ("EXCLUSIVE_ACCESS", 60_000.0, "proprietary: the archive says EXCLUSIVE_ACCESS, and no date of its release"),
+        ("RESTRICTED", None, "proprietary: the archive says RESTRICTED, and no date of its release"),
+        ("RESTRICTED", float("nan"), "proprietary: the archive says RESTRICTED, and no date of its release"),
     ],
 )
 def test_why_private_data_cannot_be_had(rights, release, told):

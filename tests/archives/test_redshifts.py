@@ -41,11 +41,18 @@ def one(column, value, ra=1.0, dec=2.0):
         "HRV",
         "cz",
         "Vrad",
+        "RadVel",
         "heliocentric_velocity",
     ],
 )
 def test_spellings_of_velocities(tmp_path, column):
     assert targets(tmp_path, f"name,ra,dec,{column}\nA,1,2,299.792458\n").targets[0].redshift == pytest.approx(1e-3)
+
+
+def test_a_velocity_among_the_redshifts_is_told(tmp_path):
+    read = targets(tmp_path, "name,ra,dec,z\nA,1,2,17000\nB,1,3,0.1\n")
+    assert [target.redshift for target in read.targets] == [0.0, 0.1]
+    assert read.problems == ["row 1 searched at redshift 0: z is no redshift, for example '17000'"]
 
 
 def test_metres_per_second_by_name(tmp_path):

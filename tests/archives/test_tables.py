@@ -153,6 +153,23 @@ def test_whole_numbers_are_names(tmp_path):
     assert targets(tmp_path, "source_id,ra,dec\n573941431864200576,1,2\n").targets[0].name == "573941431864200576"
 
 
+def test_names_of_bytes_are_text(tmp_path):
+    parquet.write_table(pa.table({"ra": [10.0], "dec": [20.0], "name": [b"HH 1"]}), tmp_path / "t.parquet")
+    assert [target.name for target in read_targets(tmp_path / "t.parquet").targets] == ["HH 1"]
+
+
+def test_z_beside_x_and_y_is_no_redshift(tmp_path):
+    assert targets(tmp_path, "name,ra,dec,x,y,z\nA,10,20,1.0,2.0,3.0\n").targets == [Target("A", 10.0, 20.0, 0.0)]
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_text_as_spreadsheets_write_it(tmp_path, ends, encoding):
+    path = tmp_path / "t.csv"
+    path.write_bytes(ends.join(["name,ra,dec", "Ä,10,20", "B,11,21", ""]).encode(encoding))
+    assert read_targets(path).targets == [Target("Ä", 10.0, 20.0), Target("B", 11.0, 21.0)]
+
+
 def test_observations_with_what_they_need(tmp_path):
     content = "uri,obs_id,em_min,em_max,s_region,note\ns3://b/k.fits,B,4.9e-6,2.87e-5,CIRCLE ICRS 1 2 3,good\nsub/a.fits,A,,,,\n"
     table = observations(tmp_path, content)

@@ -318,3 +318,27 @@ def test_pages_hold_every_row_once_or_are_an_error(keys, limit, collate):
     assert counted == len(keys)
     assert sorted(table["n"].to_pylist()) == list(range(len(keys)))
     assert all(keys[n] == key for key, n in zip(table["k"].to_pylist(), table["n"].to_pylist(), strict=True))
+
+
+class Unsorted(Rows):
+    """A service that pays no heed to ORDER BY, and counts or does not."""
+
+    def __init__(self, keys, limit, order, counts):
+        super().__init__(keys, limit)
+        self.order = order
+        self.counts = counts
+
+    def rows(self, adql):
+        return super().rows(adql.partition(" ORDER BY ")[0] + f" ORDER BY {self.order}")
+
+    def count(self, adql):
+        return super().count(adql) if self.counts else None
+
+
+@pytest.mark.parametrize("counts", [True, False])
+@pytest.mark.parametrize("order", ["k DESC", "n", "RANDOM()"])
+@pytest.mark.parametrize("text", [False, True])
+def test_a_service_that_does_not_sort_is_found_out(order, counts, text):
+    keys = [f"{(7 * n) % 20:02d}" if text else (7 * n) % 20 for n in range(20)]
+    with pytest.raises(ArchiveError, match="does not sort|cannot be asked on"):
+        _complete(Unsorted(keys, 7, order, counts), _Selection(("k", "n"), "t", key="k"))

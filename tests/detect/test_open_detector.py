@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from raysearch.detect import DETECTORS, open_detector
+from raysearch.detect import DETECTORS, default_options, open_detector
 from raysearch.detect.published import Published
 from raysearch.errors import ConfigError
 from raysearch.model import Detector
@@ -58,7 +58,7 @@ def test_a_file(tmp_path):
     ("name", "message"),
     [
         ("publisched", "did you mean 'published'"),
-        ("zzz", "known are published, published-as-printed"),
+        ("zzz", "known are lines, published, published-as-printed"),
         ("no_such_package.Thing", "there is no module 'no_such_package'"),
         ("raysearch.detect.nothing.Thing", "there is no module 'raysearch.detect.nothing'"),
         ("raysearch.detect.published.Publisched", "did you mean 'Published'"),
@@ -92,6 +92,14 @@ def test_the_room_is_light():
     assert done.stdout.strip() == "[]"
 
 
+def test_options_that_nobody_set_are_known(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(OWN + "class Many:\n    def __init__(self, a, b=1.5, c='x', d=None, e=True, f=float('inf')): ...\n")
+    assert default_options(f"{path}:Brightest") == {"floor": 1.5}
+    assert default_options(f"{path}:Many") == {"b": 1.5, "c": "x", "e": True}
+    assert default_options("published") == {}
+
+
 def test_options_go_to_the_detector():
     assert open_detector("raysearch.detect.published.Published", {"as_printed": True}).as_printed
 
@@ -113,6 +121,15 @@ def test_an_option_it_does_not_take_is_named(name):
         ("class A:\n    window, columns = 2.5, {}\n    def detect(self, pixels): ...", "window = 2.5"),
         ("class A:\n    window, columns = 5, ['snr']\n    def detect(self, pixels): ...", "columns = ['snr']"),
         ("class A:\n    window, columns = 5, {'snr': 8}\n    def detect(self, pixels): ...", "columns = {'snr': 8}"),
+        ("class A:\n    window, columns, velocity = 5, {}, '500'\n    def detect(self, pixels): ...", "velocity = '500'"),
+        ("class A:\n    window, columns, velocity = 5, {}, -1.0\n    def detect(self, pixels): ...", "number of km/s, 0 or more"),
+        ("class A:\n    window, columns, velocity = 5, {}, True\n    def detect(self, pixels): ...", "velocity = True"),
+        ("class A:\n    window, columns, velocity = 5, {}, float('nan')\n    def detect(self, pixels): ...", "velocity = nan"),
+        ("class A:\n    window, columns, extensions = 5, {}, 'ERR'\n    def detect(self, pixels): ...", "extensions = 'ERR'"),
+        (
+            "class A:\n    window, columns, extensions = 5, {}, ['ERR', 2]\n    def detect(self, pixels): ...",
+            "it is a list of texts",
+        ),
     ],
 )
 def test_a_users_class_that_does_not_work_is_told_with_its_place(tmp_path, text, said):

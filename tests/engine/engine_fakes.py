@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from raysearch.engine import EngineOptions, Job, Ledger, Observer, Totals, candidate_schema, read_candidates, read_outcomes, run
 from raysearch.errors import NothingToSearch, ProductNotFound
-from raysearch.model import Candidate, Line, Observation, Pixels, Target, Usage, Window, observations_to_arrow
+from raysearch.model import Candidate, Limit, Line, Observation, Pixels, Target, Usage, Window, observations_to_arrow
 
 LINE = Line("[Fe II] 5.340", 5.340)
 
@@ -79,7 +79,7 @@ class FakeDetector:
     window: int | None = 1
     columns: dict[str, str] = field(default_factory=lambda: {"snr": "f4", "n": "i8", "note": "str", "good": "bool"})
 
-    def detect(self, pixels: Pixels) -> list[Candidate]:
+    def detect(self, pixels: Pixels) -> list[Candidate | Limit]:
         if self.seconds:
             time.sleep(self.seconds)
         word, _, argument = pixels.header.partition(" ")
@@ -93,6 +93,10 @@ class FakeDetector:
         match word:
             case "nothing":
                 return []
+            case "limit":
+                return [Limit("t", LINE.name, LINE.rest_um, 5.34, 1e-20 * window.sci.size, "made up")]
+            case "endless-limit":
+                return [Candidate("t", values, LINE.name, LINE.rest_um, 5.34), Limit("t", LINE.name, LINE.rest_um, 5.34, np.inf)]
             case "raise":
                 raise ValueError("the detector is broken")
             case "missing-column":
@@ -151,8 +155,10 @@ EVERY_ENDING = [
     "missing-column",
     "extra-column",
     "wrong-type",
+    "endless-limit",
     "no-list",
     "write",
+    "limit",
 ]
 
 

@@ -15,7 +15,7 @@ from raysearch.engine import files as files_module
 from raysearch.engine.files import read_arrow, write_arrow
 from raysearch.engine.records import candidate_table, outcome_table
 from raysearch.errors import RunFolderError, TableError
-from raysearch.model import Outcome
+from raysearch.model import OUTCOME_SCHEMA, Outcome
 
 JOB = job_of()
 
@@ -199,6 +199,16 @@ def test_a_second_run_is_refused_and_the_status_still_told(tmp_path: Path) -> No
             ledger_of(tmp_path, JOB, work)
         assert status(tmp_path).done == 2
     ledger_of(tmp_path, JOB, work).close()
+
+
+def test_a_run_from_before_there_were_limits_is_read_with_none(tmp_path: Path) -> None:
+    run_in(tmp_path, job_of(), work_list(["limit", "detected", "nothing"]), shard_size=1)
+    for part in sorted((tmp_path / "outcomes").iterdir())[:2]:
+        write_arrow(part, read_arrow(part).drop_columns(["limits"]))
+    outcomes = read_outcomes(tmp_path)
+    assert outcomes.schema == OUTCOME_SCHEMA
+    assert outcomes["limits"].to_pylist() == [[], [], []]
+    assert status(tmp_path).done == 3
 
 
 def test_a_dead_run_holds_no_lock(tmp_path: Path) -> None:

@@ -1,16 +1,17 @@
 """Schemas, and the check of a detector's records."""
 
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysearch.engine.records import candidate_schema, candidate_table, checked, outcome_table
+from raysearch.engine.records import candidate_schema, candidate_table, checked, checked_limits, outcome_table
 from raysearch.errors import DetectorError
-from raysearch.model import OUTCOME_SCHEMA, Candidate, Line, Outcome, Window
+from raysearch.model import OUTCOME_SCHEMA, Candidate, Limit, Line, Outcome, Window
 
 COLUMNS = {"snr": "f4", "n": "i4"}
 
@@ -29,7 +30,7 @@ def test_common_names_are_not_free(name: str) -> None:
 
 
 def test_an_unknown_dtype_is_named_with_the_known_ones() -> None:
-    with pytest.raises(DetectorError, match="column 'snr' has dtype 'float32': choose from f4, f8, i4, i8, bool, str"):
+    with pytest.raises(DetectorError, match="column 'snr' has dtype 'float32': choose from f4, f8, i4, i8, bool, str, bytes"):
         candidate_schema({"snr": "float32"}, lines=False)
 
 
@@ -43,6 +44,7 @@ def test_an_unknown_dtype_is_named_with_the_known_ones() -> None:
         ("i8", 2**63 - 1, 2**63 - 1),
         ("bool", np.True_, True),
         ("str", np.str_("a"), "a"),
+        ("bytes", b"\x1f\x8b\0", b"\x1f\x8b\0"),
     ],
 )
 def test_values_become_plain_python(dtype: str, value: object, kept: object) -> None:
@@ -61,6 +63,7 @@ def test_nothing_is_bent_to_fit(dtype: str, value: object) -> None:
         checked([Candidate("t", {"x": value})], {"x": dtype}, lines=False)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(width=32), st.integers(-(2**31), 2**31 - 1), st.text())))
 def test_what_is_checked_comes_back(rows: list[tuple[float, int, str]]) -> None:
     columns = {"f": "f4", "i": "i4", "s": "str"}
@@ -103,10 +106,50 @@ def test_a_line_record_has_all_targets_of_its_window() -> None:
     ]
 
 
-@pytest.mark.parametrize(("dtype", "value"), [("f4", 1e300), ("str", "\ud800")])
+@pytest.mark.parametrize(
+    ("dtype", "value"), [("f4", 1e300), ("str", "\ud800"), ("bytes", "text"), ("bytes", [1]), ("str", b"text")]
+)
 def test_a_value_that_its_type_cannot_hold_is_named(dtype: str, value: object) -> None:
     with pytest.raises(DetectorError, match=f"is no '{dtype}'"):
         checked([Candidate("t", {"x": value})], {"x": dtype}, lines=False)
+
+
+LIMIT = Limit("t", "H2", 2.12, 2.13, 3e-20, "point source")
+
+
+def test_limits_and_candidates_may_come_mixed() -> None:
+    records = [LIMIT, Candidate("t", {"x": 1}, "H2", 2.12, 2.13), Limit("", "a", 1.0, 1.0, float("nan"))]
+    assert checked(records, {"x": "i4"}, lines=False) == [("t", 1)]
+    first, second = checked_limits(records)
+    assert first == LIMIT
+    assert np.isnan(second.flux)
+
+
+def test_a_limits_values_become_plain_python() -> None:
+    [limit] = checked_limits([Limit("t", np.str_("a"), np.float32(1.5), 2, np.float64(3e-20))])
+    assert [type(value) for value in (limit.line, limit.rest_um, limit.wavelength_um, limit.flux)] == [str, float, float, float]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("flux", float("inf"), "record 1: the limit's flux is infinite"),
+        ("flux", "3e-20", "record 1: column 'flux' holds '3e-20' .str., which is no 'f8'"),
+        ("flux", None, "column 'flux' holds None"),
+        ("line", 5.34, "column 'line' holds 5.34"),
+        ("rest_um", "far", "column 'rest_um'"),
+        ("note", None, "column 'note'"),
+    ],
+)
+def test_a_wrong_limit_is_told_by_name(field: str, value: Any, said: str) -> None:
+    with pytest.raises(DetectorError, match=said):
+        checked_limits([LIMIT, replace(LIMIT, **{field: value})])
+
+
+def test_outcomes_hold_their_limits() -> None:
+    table = outcome_table([Outcome("a", "nothing", limits=(LIMIT, LIMIT)), Outcome("b", "skipped", "why")])
+    assert table.schema == OUTCOME_SCHEMA
+    assert table["limits"].to_pylist() == [[asdict(LIMIT)] * 2, []]
 
 
 @pytest.mark.parametrize("name", ["S/N", "größe", "", "2nd"])

@@ -43,13 +43,18 @@ def test_every_observation_ends_once_and_says_why(tmp_path: Path, engine: str) -
         "missing-column": "column 'n' is missing",
         "extra-column": "column 'flux' is not declared",
         "wrong-type": "column 'n' holds 1.5 (float), which is no 'i8'",
+        "endless-limit": "record 1: the limit's flux is infinite",
         "no-list": "detect() returned NoneType",
         "write": "read-only",
     }.items():
         assert endings[word][0] == "failed"
         assert part in endings[word][1]
-    assert totals.by_status == {"detected": 2, "nothing": 1, "skipped": 2, "failed": 9}
+    assert totals.by_status == {"detected": 2, "nothing": 2, "skipped": 2, "failed": 10}
     assert totals.candidates == 3
+    limits = dict(zip(EVERY_ENDING, read_outcomes(tmp_path)["limits"].to_pylist(), strict=True))
+    assert {word for word in EVERY_ENDING if limits[word]} == {"limit"}
+    [limit] = limits["limit"]
+    assert (limit["line"], limit["flux"], limit["note"]) == ("[Fe II] 5.340", pytest.approx(6e-19), "made up")
 
 
 def test_the_tables_do_not_depend_on_the_engine(tmp_path: Path, engine: str) -> None:

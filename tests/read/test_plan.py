@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysearch.model import Line, Target
-from raysearch.read.plan import REQUEST_COST, Excerpt, Extent, ReadPlan, find_excerpts, make_plan
+from raysearch.read.plan import REQUEST_COST, Excerpt, Extent, ReadPlan, bounds, find_excerpts, make_plan
 
-AXIS = np.arange(10.0, 20.0, 0.1)
+AXIS = 10 + np.arange(100) * 0.1
 LINE = Line("a", 15.0)
 
 
@@ -21,9 +22,9 @@ def excerpt(start: int, stop: int) -> Excerpt:
 
 
 def test_redshifts_within_one_plane_are_one_window_of_the_nearest_target() -> None:
-    targets = [Target("near", 1, 2, 0.0), Target("beside", 1, 2, 1e-9), Target("far", 1, 2, 0.01)]
+    targets = [Target("near", 1, 2, 1e-4), Target("beside", 1, 2, 2e-4), Target("far", 1, 2, 0.01)]
     found = find_excerpts([LINE], targets, AXIS, 2)
-    assert [(e.targets, e.redshift) for e in found] == [(("near", "beside"), 0.0), (("far",), 0.01)]
+    assert [(e.targets, e.redshift) for e in found] == [(("near", "beside"), 1e-4), (("far",), 0.01)]
 
 
 def test_a_window_reaches_equally_far_on_both_sides() -> None:
@@ -77,6 +78,73 @@ def test_each_redshift_is_searched_once_for_its_nearest_target() -> None:
 def test_without_targets_the_given_redshift_counts() -> None:
     [found] = find_excerpts([LINE], [], AXIS, 2, redshift=0.1)
     assert (found.redshift, found.targets, found.observed_um) == (0.1, (), pytest.approx(16.5))
+
+
+KMS = 299792.458
+
+
+def test_without_a_velocity_the_lines_own_plane_is_searched() -> None:
+    for rest, plane in {15.0: 50, 15.04: 50, 15.06: 51, 9.96: 0, 19.94: 99}.items():
+        [found] = find_excerpts([Line("a", rest)], [], AXIS, 3)
+        assert found.searched == (plane, plane + 1)
+
+
+def test_a_velocity_widens_what_is_searched_and_the_window_lies_around_it() -> None:
+    [found] = find_excerpts([LINE], [], AXIS, 4, velocity=KMS * 0.3 / 15)
+    assert found.searched == (47, 54)
+    assert (found.start, found.stop) == (43, 58)
+    assert found.position == 50
+    narrow = find_excerpts([LINE], [], AXIS, 4, velocity=1.0)[0]
+    assert (narrow.searched, narrow.start, narrow.stop) == ((50, 51), 46, 55)
+
+
+def test_what_is_searched_is_cut_at_the_cubes_edges_and_brings_no_line_in() -> None:
+    velocity = KMS / 10
+    assert find_excerpts([Line("a", 10.5)], [], AXIS, 2, velocity=velocity)[0].searched[0] == 0
+    assert find_excerpts([Line("a", 19.94)], [], AXIS, 2, velocity=velocity)[0].searched[1] == 100
+    assert find_excerpts([Line("a", 9.9), Line("b", 20.1)], [], AXIS, 2, velocity=velocity) == ()
+    [whole] = find_excerpts([LINE], [], AXIS, None, velocity=velocity)
+    assert (whole.start, whole.stop) == (0, 100)
+
+
+def test_targets_whose_ranges_overlap_or_touch_share_a_window() -> None:
+    velocity = KMS * 0.3 / 15  # three planes on each side
+    places = {"near": 0.0, "overlaps": 0.4 / 15, "apart": 3.0 / 15, "touches": -0.7 / 15}
+    found = find_excerpts([LINE], [Target(name, 0, 0, z) for name, z in places.items()], AXIS, 2, velocity=velocity)
+    assert [(e.targets, e.redshift, e.position) for e in found] == [
+        (("near", "overlaps", "touches"), 0.0, 50),
+        (("apart",), 0.2, 80),
+    ]
+    assert found[0].searched == (40, 58)
+    assert (found[0].start, found[0].stop) == (38, 60)
+
+
+def test_the_nearest_target_inside_the_cube_gives_the_redshift() -> None:
+    targets = [Target("outside", 0, 0, 1.0), Target("second", 0, 0, 0.01), Target("third", 0, 0, 0.0)]
+    [found] = find_excerpts([LINE], targets, AXIS, 2, velocity=KMS / 50)
+    assert (found.targets, found.redshift) == (("second", "third"), 0.01)
+
+
+def test_a_range_of_redshifts_is_one_wide_window_of_each_line() -> None:
+    targets = [Target("near", 0, 0, 0.3), Target("far", 0, 0, 7.0)]
+    found = find_excerpts([LINE, Line("b", 12.0)], targets, AXIS, 2, redshift_range=(0.1, 0.2))
+    assert [(e.line.name, e.targets, e.searched) for e in found] == [
+        ("b", ("near", "far"), (32, 45)),
+        ("a", ("near", "far"), (65, 81)),
+    ]
+    assert [e.redshift for e in found] == pytest.approx([0.15, 0.15])
+    assert [(e.start, e.stop) for e in found] == [(30, 47), (63, 83)]
+    wider = find_excerpts([LINE], targets, AXIS, 2, redshift_range=(0.1, 0.2), velocity=KMS * 0.01)
+    assert wider[0].searched[0] < 65
+    assert wider[0].searched[1] > 81
+
+
+@pytest.mark.parametrize(("ends", "searched", "observed"), [((-0.9, 0.1), (0, 66), 9.95), ((0.2, 5.0), (80, 100), 19.95)])
+def test_a_range_that_leaves_the_cube_is_searched_inside(ends: tuple[float, float], searched: Any, observed: float) -> None:
+    [found] = find_excerpts([LINE], [], AXIS, 0, redshift_range=ends)
+    assert found.searched == searched
+    assert found.observed_um == pytest.approx(observed)
+    assert find_excerpts([LINE], [], AXIS, 0, redshift_range=(1.0, 2.0)) == ()
 
 
 def test_a_reversed_extent_counts_from_its_end() -> None:
@@ -148,14 +216,38 @@ def test_every_needed_byte_is_covered_once_and_nothing_beyond_the_data(
         assert cost <= sum(b - a for a, b in set(pieces)) + len(set(pieces)) * REQUEST_COST
 
 
+AXES = st.lists(st.floats(0.01, 0.5), min_size=2, max_size=60).map(lambda steps: 1 + np.cumsum(steps))
+
+
 @given(
-    axis=st.lists(st.floats(0.01, 0.5), min_size=2, max_size=60).map(lambda steps: 1 + np.cumsum(steps)),
+    axis=AXES,
     rest=st.floats(0.5, 40),
     window=st.integers(0, 30),
+    velocity=st.floats(1, 2e5),
+    redshifts=st.lists(st.floats(-0.5, 0.5), max_size=6),
 )
+def test_every_wavelength_in_reach_is_searched_and_no_window_twice(
+    axis: np.ndarray, rest: float, window: int, velocity: float, redshifts: list[float]
+) -> None:
+    targets = [Target(str(n), 0, 0, z) for n, z in enumerate(redshifts)]
+    found = find_excerpts([Line("x", rest)], targets, axis, window, velocity=velocity)
+    low, high = bounds(axis)
+    inside = [t for t in targets or [Target("", 0, 0)] if low <= rest * (1 + t.redshift) <= high]
+    assert sorted(name for e in found for name in e.targets) == sorted(t.name for t in inside if t.name)
+    for e in found:
+        assert 0 <= e.start <= e.searched[0] < e.searched[1] <= e.stop <= axis.size
+        assert (e.start, e.stop) == (max(0, e.searched[0] - window), min(axis.size, e.searched[1] + window))
+        reach = [(1 + z) * rest * (1 + side * velocity / KMS) for z in (t.redshift for t in inside) for side in (-1, 1)]
+        planes = np.flatnonzero((axis >= min(reach)) & (axis <= max(reach))) if len(found) == 1 else []
+        assert all(e.searched[0] <= plane < e.searched[1] for plane in planes)
+    spans = sorted(e.searched for e in found)
+    assert all(before[1] < after[0] for before, after in pairwise(spans))
+
+
+@given(axis=AXES, rest=st.floats(0.5, 40), window=st.integers(0, 30))
 def test_the_position_is_the_first_plane_at_or_beyond_the_line(axis: np.ndarray, rest: float, window: int) -> None:
     for found in find_excerpts([Line("x", rest)], [], axis, window):
-        assert 0 <= found.start <= found.position < found.stop <= axis.size
-        assert found.position == min(np.searchsorted(axis, rest, side="left"), axis.size - 1)
-        assert found.start == max(0, found.position - window)
+        assert 0 <= found.start <= min(found.position, axis.size - 1) < found.stop <= axis.size
+        assert found.position == np.searchsorted(axis, rest, side="left")
+        assert found.start == max(0, min(found.position - window, axis.size - 1))
         assert found.stop == min(axis.size, found.position + window + 1)

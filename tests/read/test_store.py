@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from raysearch.errors import ConfigError, ProductForbidden, ProductNotFound, ReadError, StoreUnavailable
 from raysearch.model import Store, Usage
 from raysearch.read import store as store_module
-from raysearch.read.store import StoreConfig, named, open_store
+from raysearch.read.addresses import AT_ONCE, is_astray, named
+from raysearch.read.store import StoreConfig, open_store
 
 DATA = bytes(range(256)) * 40
 WIRED = ["obstore", "s3fs", "http"]
@@ -399,6 +400,60 @@ def test_a_server_that_speaks_no_tls_is_an_error_of_reading(http: Rig) -> None:
     http.fails(http.loopback.url.replace("http:", "https:") + "/x", ReadError)
 
 
+@pytest.mark.parametrize("there", ["file:///etc/passwd", "ftp://host/x", "s3://bucket/key", "javascript:1"])
+def test_a_redirect_to_no_http_address_is_not_followed(http: Rig, there: str) -> None:
+    http.loopback.redirects["bucket/old.fits"] = there
+    error, usage = http.fails(http.uri("old.fits"), ReadError)
+    assert "where we do not go" in error
+    assert usage.requests == 1
+
+
+def test_nothing_outside_leads_inside() -> None:
+    for there in (
+        "http://127.0.0.1/x",
+        "https://localhost/x",
+        "http://169.254.169.254/latest",
+        "//10.0.0.1/x",
+        "http://[::1]/",
+        "http://",
+    ):
+        assert is_astray("https://irsa.ipac.caltech.edu/ibe/x", there)
+    for there in ("https://archive.org/x", "//archive.org/x", "y.fits", "/y.fits", "?gzip=false"):
+        assert not is_astray("https://irsa.ipac.caltech.edu/ibe/x", there)
+    assert not is_astray("http://127.0.0.1:9000/x", "http://localhost/x"), "who is inside may lead inside"
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://[::1/x", "http://127.0.0.1:99999/x", f"http://{'a' * 70}.invalid/x", "http://\N{SNOWMAN}..invalid/"]
+)
+def test_what_is_no_address_is_an_error_of_reading(http: Rig, uri: str) -> None:
+    http.fails(uri, ReadError)
+
+
+def test_a_host_that_takes_few_at_a_time_is_asked_no_more_and_keeps_nobody_else_waiting(
+    http: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert AT_ONCE["irsa.ipac.caltech.edu"] == 4
+    monkeypatch.setitem(AT_ONCE, "127.0.0.1", 2)
+    http.config = replace(http.config, max_concurrent=3)
+    http.put("cube.fits", DATA)
+    slow = http.fault("slow.fits", "!stall")
+    elsewhere = http.uri("cube.fits").replace("127.0.0.1", "localhost")
+
+    async def read(store: Store, usage: Usage) -> Any:
+        await store.get_ranges(http.uri("cube.fits"), [(i, i + 5) for i in range(20)], usage)
+        most = http.loopback.most
+        stuck = asyncio.create_task(store.get_ranges(slow, [(i, i + 5) for i in range(6)], usage))
+        await asyncio.sleep(0.05)
+        await store.get_ranges(elsewhere, [(i, i + 5) for i in range(20)], usage)
+        waiting = sum("slow" in path for _, path, _ in http.loopback.log)
+        stuck.cancel()
+        await asyncio.gather(stuck, return_exceptions=True)
+        return most, waiting
+
+    assert http.run(read)[0] == (2, 2)
+
+
 @pytest.mark.parametrize(
     ("uri", "shown"),
     [
@@ -406,6 +461,7 @@ def test_a_server_that_speaks_no_tls_is_an_error_of_reading(http: Rig) -> None:
         ("/data/a@b.fits", "/data/a@b.fits"),
         ("https://me:secret@host/x.fits", "https://host/x.fits"),
         ("https://host/f?uri=mast:JWST/product/x.fits", "https://host/f?uri=mast:JWST/product/x.fits"),
+        ("https://me:secret@[::1/x?token=abc", "[::1/x"),
         ("https://host/f?uri=mast:x&token=abc&X-Amz-Signature=ff", "https://host/f?uri=mast:x&token=***&X-Amz-Signature=***"),
     ],
 )

@@ -3,7 +3,9 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.table import Table
 
+from raysearch.engine.records import outcome_table
 from raysearch.errors import ConfigError
+from raysearch.model import Limit, Outcome
 from raysearch.report import tables
 
 RECORDS = pa.table(
@@ -58,10 +60,56 @@ def test_fits_has_letters_beyond_ascii_as_escapes(tmp_path):
 
 @pytest.mark.parametrize(
     ("column", "unit"),
-    [("rest_um", "um"), ("ra", "deg"), ("extent_arcsec", "arcsec"), ("em_min", "m"), ("obs_id", None), ("lines", None)],
+    [
+        ("rest_um", "um"),
+        ("ra", "deg"),
+        ("extent_arcsec", "arcsec"),
+        ("area_arcsec2", "arcsec2"),
+        ("flux_err_w_m2", "W / m2"),
+        ("peak_ra", "deg"),
+        ("em_min", "m"),
+        ("obs_id", None),
+        ("lines", None),
+    ],
 )
 def test_a_columns_name_says_its_unit(column, unit):
     assert tables.unit_of(column) == unit
+
+
+LIMITS = {"line": "H2", "target": "HL Tau", "rest_um": 2.12, "wavelength_um": 2.13, "flux": 3e-20, "note": "point source"}
+
+
+def outcomes():
+    return outcome_table([Outcome("a", "nothing", limits=(Limit(**LIMITS), Limit(**LIMITS))), Outcome("b", "skipped", "why")])
+
+
+def test_limits_make_a_tidy_table():
+    table = tables.limits_table(outcomes())
+    assert table.column_names == ["obs_id", "target", "line", "rest_um", "wavelength_um", "flux", "note"]
+    assert table.to_pylist() == [{"obs_id": "a", **LIMITS}] * 2
+    assert tables.limits_table(outcomes().slice(1)).num_rows == 0
+
+
+@pytest.mark.parametrize("ending", [".ecsv", ".vot", ".fits"])
+def test_the_flux_of_limits_has_its_unit(tmp_path, ending):
+    path = tmp_path / f"t{ending}"
+    tables.write(tables.limits_table(outcomes()), path)
+    read = Table.read(path, format={".ecsv": "ascii.ecsv", ".vot": "votable", ".fits": "fits"}[ending])
+    assert read["flux"].unit.is_equivalent("W m-2")
+    assert read["flux"].unit.to("W m-2") == 1
+    assert read["flux"][0] == 3e-20
+
+
+@pytest.mark.parametrize("ending", tables.FORMATS)
+def test_bytes_and_nested_limits_are_in_parquet_only(tmp_path, ending):
+    path = tmp_path / f"t{ending}"
+    both = outcomes().append_column("map", pa.array([b"\x1f\x8b\0\xff", b""], pa.binary()))
+    tables.write(both, path)
+    if ending == ".parquet":
+        assert pq.read_table(path) == both
+        return
+    formats = {".ecsv": "ascii.ecsv", ".vot": "votable", ".fits": "fits", ".csv": "ascii.csv"}
+    assert Table.read(path, format=formats[ending]).colnames == [n for n in both.column_names if n not in ("limits", "map")]
 
 
 def test_an_ending_that_says_no_format(tmp_path):

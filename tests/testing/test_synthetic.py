@@ -133,3 +133,19 @@ def test_header_sizes_and_keywords_equal_those_of_a_real_cube(real_data: Path):
         assert ours_keys - set(real["SCI"].header) == set()
         assert ours["DQ"].header["BZERO"] == real["DQ"].header["BZERO"]
         ours.close()
+
+
+def test_a_line_is_spread_as_the_instrument_does():
+    spec = CubeSpec(planes=40, wave_start_um=10.0, wave_step_um=0.002, noise=0.0, nan_border=0.0)
+    line = 10.04
+    for power, sigma in ((1000.0, 10.04 / 1000 / 0.002 / 2.3548), (50_000.0, 0.0426)):
+        jet = Jet(line, resolving_power=power, amplitude=5.0)
+        with fits.open(io.BytesIO(make_cube(replace(spec, jets=(jet,))))) as hdus:
+            lit = hdus["SCI"].data[:, spec.ny // 2, spec.nx // 2].astype(float)
+        with fits.open(io.BytesIO(make_cube(spec))) as hdus:
+            lit -= hdus["SCI"].data[:, spec.ny // 2, spec.nx // 2]
+        assert lit.argmax() == 20
+        assert lit.max() == pytest.approx(500.0, rel=1e-3)
+        offsets = np.arange(40) - 20
+        width = np.sqrt((lit * offsets**2).sum() / lit.sum())
+        assert width == pytest.approx(np.sqrt(sigma**2 + 1 / 12) if power < 2000 else 0.0, abs=0.02)

@@ -1,0 +1,208 @@
+"""The light of a detection: its profile, the aperture that holds it, and its picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raysearch.detect import profile
+from raysearch.detect.field import Detection, Field
+from raysearch.detect.profile import Profile
+from raysearch.detect.spectrum import Baseline, Spectrum
+from raysearch.detect.units import LIGHT_M_S, plane_widths
+
+LIGHT_KM_S = LIGHT_M_S / 1000
+
+FWHM = math.sqrt(8 * math.log(2))
+"""Full width at half maximum of a Gaussian, in standard deviations."""
+
+CORE = 2.5
+"""The flux is summed over the planes this many standard deviations of the fitted line around its centre."""
+
+BROADEST = 4.0
+"""The broadest line that is fitted, in standard deviations of the line-spread function ..."""
+
+BROADEST_KMS = 200.0
+"""... or as this standard deviation, whichever is broader."""
+
+LEVEL = 3.0
+"""Height that bounds a detection's region, in standard deviations."""
+
+ROUNDS = 2
+"""How often profile and continuum are fitted in turn."""
+
+MOST_RAISED = 0.15
+"""The part by which noise raises a flux, at most, as far as it was simulated."""
+
+BROAD = 3.0
+"""A source this many times as broad as a point (in the geometric mean of along and across) is broad."""
+
+FILLED = 0.75
+"""A region that covers this part of the ellipse of its second moments has the form of one (a rectangle: 0.95)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Light:
+    """The light of one detection: its profile, the aperture that holds it, and its picture."""
+
+    region: NDArray[np.bool_]
+    """The detection's spaxels, shape (y, x)."""
+    aperture: NDArray[np.bool_]
+    """Spaxels whose sum is the flux, shape (y, x)."""
+    light: NDArray[np.float64]
+    """Part of all light that each spaxel is taken to hold, shape (y, x)."""
+    line: Profile
+    core: NDArray[np.intp]
+    """Planes whose sum is the flux."""
+    spectrum: Spectrum
+    """Of the aperture."""
+    picture: NDArray[np.float64]
+    """Flux of the line per spaxel, in the cube's unit times planes, shape (y, x)."""
+    variance: NDArray[np.float64]
+    """Of the picture; 0 where there are no data."""
+
+    @classmethod
+    def of(cls, field: Field, found: Detection) -> Light:
+        """Return the light of a detection."""
+        line, around = _line(field, found)
+        half = CORE * math.hypot(line.width, 0.29) + 0.5
+        core = np.arange(len(field.good))
+        core = core[np.abs(core - line.centre) <= half]
+        aperture, light = _aperture(field, found)
+        spectrum = Spectrum.of(field, aperture, light, around)
+        picture, variance = _picture(field, line, core)
+        return cls(found.spaxels, aperture, light, line, core, spectrum, picture, variance * spectrum.excess**2)
+
+    def flux(self, factor: NDArray[np.float64]) -> tuple[float, float]:
+        """Return the line's flux and its error, for this factor from values to fluxes, plane by plane.
+
+        The same noise that is summed has shaped the aperture and the profile, which raises the sum by about the square of its
+        relative error (in simulations of points, discs and jets): that is taken off.
+        """
+        used = self.core[self.spectrum.covered[self.core] > 0.5]
+        inside = float(self.line.share(used).sum()) * float(self.light[self.aperture].sum()) if len(used) else 0.0
+        if inside < 0.1:
+            return math.nan, math.nan
+        weight = np.zeros(len(factor))
+        weight[used] = factor[used] / inside
+        flux, error = self.spectrum.weighted(weight)
+        return flux / (1 + min((error / flux) ** 2, MOST_RAISED)) if flux else 0.0, error
+
+    def centroid(self) -> tuple[float, float, float]:
+        """Return x and y of the flux-weighted middle of the region, and the error of each, spaxels.
+
+        The error counts the noise of the whole aperture: that around the region decides what belongs to it.
+        """
+        y, x = np.nonzero(self.region)
+        weight = np.maximum(self.picture[self.region], 0.0)
+        total = float(weight.sum())
+        if total <= 0:
+            return float(x.mean()), float(y.mean()), math.nan
+        middle_x, middle_y = float(weight @ x) / total, float(weight @ y) / total
+        rows, columns = np.nonzero(self.aperture)
+        apart = ((columns - middle_x) ** 2 + (rows - middle_y) ** 2) / 2
+        return middle_x, middle_y, math.sqrt(float(self.variance[self.aperture] @ apart)) / total
+
+    def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return variances of the light along its longest direction and across it, spaxels squared, and the directions.
+
+        The directions are the columns (x, y) of a matrix, the longest last; then the error of each variance, the longest's last.
+        """
+        for inside, picture in ((self.aperture, self.picture), (self.region, np.maximum(self.picture, 0))):
+            weight = picture[inside]
+            total = float(weight.sum())
+            if total <= 0:
+                continue
+            places = np.array(np.nonzero(inside)[::-1], dtype=np.float64)
+            apart = places - (places @ weight / total)[:, None]
+            sizes, directions = np.linalg.eigh((apart * weight) @ apart.T / total)
+            if sizes[0] > 0:
+                spread = ((directions.T @ apart) ** 2 - sizes[:, None]) ** 2
+                return sizes, directions, np.sqrt(spread @ self.variance[inside]) / total
+        return np.full(2, math.nan), np.eye(2), np.full(2, math.nan)
+
+
+def _line(field: Field, found: Detection) -> tuple[Profile, Baseline]:
+    """Return the profile of a detection, and the planes beside it.
+
+    The line gets a continuum of its own: that of the search is foretold for each plane from others, some of which hold the line, so
+    that a broad one would lose its wings.
+    """
+    broadest = max(BROADEST * field.lsf_planes, BROADEST_KMS / plane_kms(field, found.plane))
+    light = found.spaxels.astype(np.float64)
+    line = Profile(found.plane, 1.5 * field.lsf_planes, math.nan, math.nan)
+    around = Baseline.of(field, line)
+    for _ in range(ROUNDS):
+        spectrum = Spectrum.of(field, found.spaxels, light, around)
+        line = profile.fit(spectrum.values, spectrum.noise, found.plane, field.lsf_planes, broadest)
+        around = Baseline.of(field, line, around)
+    return line, around
+
+
+def _aperture(field: Field, found: Detection) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return the spaxels that hold nearly all light of a detection, and how much of it each spaxel of the field holds.
+
+    Of a Gaussian source of standard deviation s, filtered with k and peaking at P, the part above a level L has the radius
+    sqrt(2 (s^2 + k^2) ln(P / L)): from the region's second moments follows s, along and across. The aperture is the region and the
+    ellipse of its moments grown by s, so that it ends near 2.5 s; about regions that fill no ellipse (rings, bows) it is the region
+    grown by s. What falls beyond it, beyond the field's edge or into holes is that of a round Gaussian at the peak, as broad as the
+    source is across; of a broad source, which may fill the field, nothing is taken to fall beyond.
+    """
+    y, x = (v.astype(np.float64) for v in np.nonzero(found.spaxels))
+    middle_x, middle_y = float(x.mean()), float(y.mean())
+    variances, directions = np.linalg.eigh(np.cov(np.array([x, y]), bias=True) + np.eye(2) / 12)
+    steepness = math.log(max(found.snr / LEVEL, 1.2))
+    broad = np.maximum(2 * variances / steepness - found.scale**2, field.psf_spaxels**2)
+    across, along = (math.sqrt(float(v)) for v in broad)
+    growth = max(1.0, min(math.sqrt(across * along), 2 * across))
+    height, width = found.spaxels.shape
+    axes = 2 * np.sqrt(variances)
+    if len(x) > FILLED * math.pi * float(axes.prod()):
+        apart = np.array(np.meshgrid(np.arange(width) - middle_x, np.arange(height) - middle_y)).reshape(2, -1)
+        aperture = (((directions.T @ apart / (axes + growth)[:, None]) ** 2).sum(axis=0) <= 1).reshape(height, width)
+        aperture |= found.spaxels
+    else:
+        aperture = _grown(found.spaxels, growth)
+    aperture &= field.good[field.searched].any(axis=0)
+    if across * along > (BROAD * field.psf_spaxels) ** 2:
+        return aperture, aperture / max(np.count_nonzero(aperture), 1)
+    core = max(field.psf_spaxels, min(across, found.scale))
+    return aperture, np.outer(_bell(height, found.y, core), _bell(width, found.x, core))
+
+
+def _grown(inside: NDArray[np.bool_], growth: float) -> NDArray[np.bool_]:
+    """Return these spaxels and all whose centres are no farther from one of theirs."""
+    from scipy.ndimage import distance_transform_edt
+
+    grown: NDArray[np.bool_] = distance_transform_edt(~inside) <= growth
+    return grown
+
+
+def _bell(size: int, middle: float, width: float) -> NDArray[np.float64]:
+    """Return a Gaussian of area 1 integrated over each of `size` spaxels."""
+    edges = [math.erf((edge - 0.5 - middle) / (width * math.sqrt(2))) for edge in range(size + 1)]
+    return np.diff(edges) / 2
+
+
+def _picture(field: Field, line: Profile, core: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the flux of the line in each spaxel, by least squares with the line's profile, and its variance."""
+    planes = slice(int(core[0]), int(core[-1]) + 1)
+    share = line.share(core)[:, None, None]
+    good = field.good[planes]
+    norm = (share**2 * good).sum(axis=0)
+    known = norm > 0.1 * float((share**2).sum())
+    norm = np.where(known, norm, 1.0)
+    noise = np.where(good, field.sigma[planes], 0.0)
+    flux = (share * field.residual[planes]).sum(axis=0) / norm
+    variance = ((share * noise) ** 2).sum(axis=0) / norm**2
+    return np.where(known, flux, 0.0), np.where(known, variance, 0.0)
+
+
+def plane_kms(field: Field, plane: float) -> float:
+    """Return the width of a plane, km/s."""
+    planes = np.arange(len(field.wavelength_um))
+    width = float(np.interp(plane, planes, plane_widths(field.wavelength_um)))
+    return width / float(np.interp(plane, planes, field.wavelength_um)) * LIGHT_KM_S

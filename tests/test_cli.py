@@ -92,6 +92,31 @@ def test_kept_answers_are_told_with_their_age(settings, tmp_path, capsys):
     assert "kept answer" not in capsys.readouterr().out
 
 
+def test_a_limit_says_how_many_are_beyond_it(settings, tmp_path, capsys):
+    assert cli.main(["run", "jets", "--out", str(tmp_path / "run"), "--limit", "2", *settings]) == 0
+    beyond = json.loads((tmp_path / "run" / "run.json").read_text())["funnel"]["beyond_limit"]
+    assert f"  {beyond} beyond the first 2, which are all that --limit asks for" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("limit", ["0", "-3", "1.5", "some"])
+def test_a_limit_that_is_none(limit, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["query", "jets", f"--limit={limit}"])
+    assert f"wants a whole number, 1 or more, not '{limit}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("command", "goes_on"), [(["run", "jets", "--out", "x"], True), (["query", "jets"], False)])
+def test_stopped_by_ctrl_c(command, goes_on, monkeypatch, capsys):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("raysearch.search.Search.work_list", stopped)
+    assert cli.main(command) == 130
+    said = capsys.readouterr().err
+    assert "raysearch: stopped" in said
+    assert ("the same command goes on from here" in said) == goes_on
+
+
 def test_refresh_and_offline_exclude_each_other(capsys):
     with pytest.raises(SystemExit):
         cli.main(["query", "jets", "--refresh", "--offline"])
@@ -182,6 +207,7 @@ def test_config_prints_what_can_be_run(tmp_path, capsys):
     [
         (["config", "jest"], "did you mean 'jets'?"),
         (["query", "jets", "--offline"], "no answer of SIMBAD"),
+        (["query", "jets", "--offline", "--table", "q.xlsx"], "cannot tell a format from the ending '.xlsx'"),
         (["config", "jets", "--set", "match.radios=1"], "did you mean 'radius'?"),
         (["status", "nowhere"], "no run folder"),
         (["export", "nowhere", "c.csv"], "no run folder"),
@@ -190,6 +216,7 @@ def test_config_prints_what_can_be_run(tmp_path, capsys):
 )
 def test_what_cannot_run_ends_with_2_and_one_sentence(arguments, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("raysearch.archives.http._PatientAdapter._pause_s", lambda *_: 0.0)
     assert cli.main(arguments) == 2
     error = capsys.readouterr().err
     assert said in error
@@ -231,10 +258,11 @@ def sorted_tables(folder):
 @pytest.mark.slow
 def test_a_run_killed_with_9_goes_on_to_the_same_tables(tmp_path):
     with LocalArchive(demo_holdings()) as archive:
-        archive.set_faults(Faults(delay=(0.05, 0.1)))
         settings = [word for name, url in archive.services.items() for word in ("--set", f"services.{name}={url}")]
-        command = [sys.executable, "-m", "raysearch.cli", "run", "jets", "--set", "run.concurrency=2", *settings, "--out"]
-        subprocess.run([*command, tmp_path / "whole"], capture_output=True, timeout=120, check=False)
+        settings += ["--set", "run.concurrency=2", "--set", "detector.name=published"]
+        command = [sys.executable, "-m", "raysearch.cli", "run", "jets", *settings, "--out"]
+        assert cli.main([*command[3:], str(tmp_path / "whole"), "--set", "run.engine=inline"]) == 1
+        archive.set_faults(Faults(delay=(0.05, 0.1)))
         killed = subprocess.Popen([*command, tmp_path / "killed"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         parts = tmp_path / "killed" / "outcomes"
         while not (parts.is_dir() and any(parts.glob("part-*.arrow"))):
@@ -242,6 +270,7 @@ def test_a_run_killed_with_9_goes_on_to_the_same_tables(tmp_path):
             time.sleep(0.02)
         killed.kill()
         killed.wait()
+        archive.set_faults(Faults())
         done = Result(tmp_path / "killed").totals.done
         again = subprocess.run([*command, tmp_path / "killed"], capture_output=True, text=True, timeout=120, check=False)
     whole = Result(tmp_path / "whole").totals
@@ -255,7 +284,9 @@ def test_a_run_killed_with_9_goes_on_to_the_same_tables(tmp_path):
 @pytest.mark.slow
 def test_ray_and_inline_give_the_same_tables(settings, folder, tmp_path):
     assert cli.main(["run", "jets", "--out", str(tmp_path / "ray"), *settings, "--set", "run.engine=ray"]) == 1
-    assert sorted_tables(tmp_path / "ray") == sorted_tables(folder)
+    for ray, inline in zip(sorted_tables(tmp_path / "ray"), sorted_tables(folder), strict=True):
+        assert ray.schema == inline.schema
+        assert [name for name in ray.column_names if ray[name] != inline[name]] == []
 
 
 OWN = """

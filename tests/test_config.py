@@ -111,6 +111,8 @@ def test_the_hash_says_what_is_searched_and_not_where():
             "wants one of 'mast', 'irsa', 'heasarc', 'tap', 'sia2', not 'MAST'; did you mean 'mast'?",
         ),
         ({"services.mast": "mast.stsci.edu"}, "[services] mast wants an address that begins with https:// or http://"),
+        ({"services.simbad": "http://[::1"}, "[services] simbad wants an address"),
+        ({"services.irsa": "https://irsa:99999"}, "[services] irsa wants an address"),
         ({"observations.collection": ""}, 'archive = "mast" needs collection'),
         ({"observations.facility": "SOFIA"}, "facility is a key of irsa and sia2, not of mast; leave it out"),
         ({"observations.catalog": "chanmaster"}, "catalog is a key of heasarc, not of mast"),

@@ -395,9 +395,10 @@ def test_a_store_that_refuses_one_product_costs_that_one(jets, archive, run, tmp
     assert all(row["status"] == reference[row["obs_id"]] for row in rows.values() if row["uri"] != uri)
 
 
-def test_a_refused_product_is_read_from_the_next_place(jets, archive, run, tmp_path):
+@pytest.mark.parametrize("fault", ["403", "404", "503"])
+def test_a_refused_product_is_read_from_the_next_place(jets, archive, run, tmp_path, fault):
     uri = next(row["uri"] for row in run.arrow("candidates").to_pylist() if row["uri"].startswith("s3://"))
-    archive.set_faults(Faults(keys={uri.removeprefix("s3://stpubdata/"): "403"}))
+    archive.set_faults(Faults(keys={uri.removeprefix("s3://stpubdata/"): fault}))
     rows = jets.run(tmp_path / "run", limit=12).arrow("outcomes").to_pylist()
     [row] = [row for row in rows if row["uri"].endswith(uri.rpartition("/")[2]) and row["status"] == "detected"]
     assert "/Download/file?uri=mast:JWST/product/" in row["uri"]

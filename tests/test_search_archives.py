@@ -1,5 +1,6 @@
 """End to end over every archive: the config, the real clients over HTTP, the match, the run."""
 
+import asyncio
 from typing import ClassVar
 
 import numpy as np
@@ -8,6 +9,9 @@ import pytest
 
 from raysearch import ConfigError, RunFolderError, Search, config
 from raysearch.errors import ArchiveError
+from raysearch.model import Usage
+from raysearch.read.addresses import AT_ONCE
+from raysearch.read.store import StoreConfig, open_store
 from raysearch.search import Result
 from raysearch.testing import Faults, LocalArchive, archives_holdings, demo_holdings
 
@@ -134,6 +138,14 @@ def test_names_of_objects(search):
     assert len(rows(work)) == 1
 
 
+def test_what_is_found_nowhere_is_told(search):
+    work = search({"archive": "mast", "collection": "JWTS"}, targets={"simbad": "otype = 'no such type'"}).work_list()
+    assert (work.funnel["targets"], work.funnel["archive_rows"], work.table.num_rows) == (0, 0, 0)
+    assert [note.partition(";")[0] for note in work.notes] == [
+        "nothing was found for [targets]", "nothing was found for [observations]"
+    ]  # fmt: skip
+
+
 def test_masts_names_in_ones_own_table_are_read_from_the_cloud(search, tmp_path):
     name = "jw09001-o001_t001_miri_ch4-long"
     (tmp_path / "mine.csv").write_text(f"uri\nmast:JWST/product/{name}_s3d.fits\nmast:JWST/product/nowhere_s3d.fits\n")
@@ -146,6 +158,35 @@ def test_masts_names_in_ones_own_table_are_read_from_the_cloud(search, tmp_path)
     ended = {row["obs_id"]: row for row in made.run(tmp_path / "run").arrow("outcomes").to_pylist()}
     assert ended[f"{name}_s3d"]["uri"] == first
     assert ended["nowhere_s3d"]["status"] == "failed"
+
+
+def test_a_cutout_of_ones_own_that_cannot_be_had_says_why(search, archive, tmp_path):
+    image = f"{archive.services['irsa']}/{next(p.path for p in HOLDINGS.products if p.path.startswith('ibe/data/spherex'))}"
+    star = HOLDINGS.targets[0]
+    asked = {"outside": "center=10,10&size=0.1&gzip=false", "packed": f"center={star['ra']},{star['dec']}&size=0.05"}
+    (tmp_path / "mine.csv").write_text("obs_id,uri\n" + "".join(f'{name},"{image}?{how}"\n' for name, how in asked.items()))
+    made = search({"table": str(tmp_path / "mine.csv")}, targets={}, lines=FE_II)
+    ended = {row["obs_id"]: row for row in made.run(tmp_path / "run").arrow("outcomes").to_pylist()}
+    assert {row["status"] for row in ended.values()} == {"failed"}
+    assert "the server answered 400" in ended["outside"]["reason"]
+    assert "gzip-compressed" in ended["packed"]["reason"]
+
+
+def test_irsas_cutouts_are_asked_for_no_faster_than_it_makes_them(search, archive, monkeypatch):
+    monkeypatch.setitem(AT_ONCE, "127.0.0.1", AT_ONCE["irsa.ipac.caltech.edu"])
+    archive.set_faults(Faults(bandwidth=300_000))
+    image = f"{archive.services['irsa']}/{next(p.path for p in HOLDINGS.products if p.path.startswith('ibe/data/spherex'))}"
+
+    async def read():
+        store = open_store(StoreConfig())
+        uris = [f"{image}?center=32,32px&size={n + 4}px&gzip=false" for n in range(12)]
+        await asyncio.gather(*(store.get(uri, Usage()) for uri in uris))
+        await store.close()
+
+    asyncio.run(read())
+    assert [request.status for request in archive.log() if "/ibe/" in request.path] == [200] * 12, (
+        "the fifth at once would be a 503"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +214,16 @@ def test_what_is_not_public_is_listed_and_skipped_on_request(jets, tmp_path):
     assert {name: row["skip"] for name, row in everything.items() if name in public} == {n: r["skip"] for n, r in public.items()}
     assert all(everything[name]["skip"].startswith("proprietary") for name in private)
     assert not any(everything[name]["uris"] for name in private)
+
+
+def test_what_is_not_public_ends_as_skipped_until_its_day(tmp_path):
+    holdings = demo_holdings(20)
+    later = [{**row, "t_obs_release": 88_069.0} if row["dataRights"] != "PUBLIC" else row for row in holdings.observations]
+    with LocalArchive(type(holdings)(holdings.targets, tuple(later), holdings.products, holdings.bodies)) as running:
+        services = {f"services.{name}": url for name, url in running.services.items()}
+        result = Search.load("jets", QUICK | services | {"observations.public_only": False}).run(tmp_path / "run")
+    private = [row for row in result.arrow("outcomes").to_pylist() if row["reason"].startswith("proprietary")]
+    assert [(row["status"], row["reason"], row["requests"]) for row in private] == [("skipped", "proprietary until 2100-01-01", 0)]
 
 
 def test_answers_are_kept_reused_refreshed_and_never_asked_for_offline(jets, demo, tmp_path):
@@ -208,6 +259,8 @@ def test_the_run_keeps_what_was_counted_and_reused(jets, tmp_path):
 
 def test_a_run_takes_what_is_new_since_another(jets, demo, tmp_path):
     first = jets().run(tmp_path / "first", limit=30)
+    funnel = first.about["funnel"]
+    assert first.totals.observations == 30 == funnel["matched"] + funnel["no_footprint"] - funnel["beyond_limit"]
     demo.reset()
     second = jets().run(tmp_path / "second", since=tmp_path / "first")
     whole = jets().run(tmp_path / "whole")

@@ -110,12 +110,12 @@ def test_everything_that_is_given_reaches_the_archive():
     )
     request = sofia._request
     assert dict(request.words) == {"facility": ("SOFIA",), "instrument": ("FIFI-LS",), "collection": ("c",), "data_type": ("cube",)}
-    assert (request.calib_level, request.positions) == ((3,), ((10.0, 20.0),))
+    assert (request.calib_level, sofia.positions) == ((3,), [(10.0, 20.0)])
     chandra = opened(
         {"archive": "heasarc", "catalog": "chanmaster", "time": ["2024-01-01", "2025-01-01"]}, match={"radius": "36 arcsec"}
     )
     assert (chandra.catalog, chandra.positions, chandra.radius_deg) == ("chanmaster", [(10.0, 20.0)], 0.01)
-    assert chandra.spans["t_min", "t_max"] == [60310.0, 60676.0]
+    assert tuple(chandra.spans["t_min", "t_max"]) == (60310.0, 60676.0)
 
 
 def test_without_targets_nothing_is_asked_around_them():

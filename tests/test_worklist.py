@@ -114,8 +114,15 @@ def test_a_range_of_redshifts_decides_instead_of_the_targets_own(tmp_path, ends,
 
 
 def test_an_impossible_redshift_costs_one_observation(tmp_path):
-    table = write(tmp_path / "t.parquet", uri=["s3://b/x.fits", "s3://b/y.fits"], redshift=[-5.0, 0.1])
-    assert [o.skip for o in build(table)[1]] == ["its redshift -5 is impossible", ""]
+    uris = ["s3://b/x.fits", "s3://b/y.fits", "s3://b/z.fits"]
+    work, rows = build(write(tmp_path / "t.parquet", uri=uris, redshift=[-5.0, 0.1, 17000.0]))
+    assert [o.skip.partition(":")[0] for o in rows] == ["its redshift -5 is impossible", "", "its redshift 17000 is impossible"]
+    assert (work.funnel["matched"], work.funnel["no_footprint"]) == (3, 0)
+
+
+def test_wavelengths_the_wrong_way_round_lose_no_observation(tmp_path):
+    table = write(tmp_path / "t.parquet", uri=["s3://b/x.fits", "s3://b/y.fits"], em_min=[5.7e-6, np.nan], em_max=[4.9e-6, 1e-6])
+    assert [o.skip for o in build(table)[1]] == ["", ""]
 
 
 def test_a_row_without_a_file_is_skipped(tmp_path):
@@ -178,7 +185,9 @@ def test_a_targets_table_without_coordinates(tmp_path, three):
 
 def test_the_first_rows_only(three):
     work, _ = build(three)
-    assert work.head(2).table["obs_id"].to_pylist() == ["a", "b"]
+    first = work.head(2)
+    assert first.table["obs_id"].to_pylist() == ["a", "b"]
+    assert first.funnel == {**work.funnel, "beyond_limit": work.table.num_rows - 2}
     assert work.head(5) is work
     assert work.head(None) is work
 

@@ -1,8 +1,10 @@
 """Where MAST's products can be read: its path lookup asked in bulk, and the rules from its paths to keys in the cloud."""
 
 import hashlib
+import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -10,8 +12,10 @@ import requests
 
 from raysearch.archives.answers import Answers, through
 from raysearch.archives.http import DEFAULT_PATIENCE, Patience, in_parallel, open_session, translated, waiting_for
-from raysearch.errors import ArchiveError
+from raysearch.errors import ArchiveError, ArchiveUnavailable
 from raysearch.model import Query
+
+logger = logging.getLogger(__name__)
 
 MAST_URL = "https://mast.stsci.edu"
 BUCKET = "stpubdata"
@@ -57,12 +61,13 @@ def look_up(
 ) -> tuple[dict[str, str], Query]:
     """Return the cloud address of each `mast:` URI that has one, and what was asked.
 
-    Whether the file is there, only reading it tells. A URI that the service does not know, or refuses, concerns itself alone.
+    Whether the file is there, only reading it tells. A URI that the service does not know, refuses, or does not answer about
+    concerns itself alone: it has no cloud address. An answer that lacks some is not kept.
 
     Raises
     ------
     ArchiveUnavailable
-        The service as a whole did not answer.
+        The service did not answer the first of its requests.
     ArchiveError
         It refused every URI, or its answer is none.
     """
@@ -74,27 +79,42 @@ def look_up(
     def ask() -> tuple[pa.Table, Query]:
         started = time.monotonic()
         with waiting_for(f"{_SERVICE}'s answer about {len(wanted):,} products"):
-            found = _asked(batches, url, patience)
+            found, missed = _asked(batches, url, patience)
+        query = Query(_SERVICE, url + LOOKUP, text, len(found), time.monotonic() - started)
+        if missed:
+            raise _Partly(found, replace(query, text=f"{text}, no answer about {missed} of them"))
         table = pa.table({"uri": pa.array(found.keys(), pa.string()), "cloud": pa.array(found.values(), pa.string())})
-        return table, Query(_SERVICE, url + LOOKUP, text, len(found), time.monotonic() - started)
+        return table, query
 
     digest = hashlib.sha256("\n".join(sorted(wanted)).encode()).hexdigest()
-    table, query = through(answers, _SERVICE, url + LOOKUP, f"{text}\n-- SHA-256 {digest}", ask)
+    try:
+        table, query = through(answers, _SERVICE, url + LOOKUP, f"{text}\n-- SHA-256 {digest}", ask)
+    except _Partly as partly:
+        return partly.found, partly.query
     return dict(zip(table["uri"].to_pylist(), table["cloud"].to_pylist(), strict=True)), query
 
 
-def _asked(batches: Sequence[list[str]], url: str, patience: Patience) -> dict[str, str]:
-    """Return the cloud address of each URI that has one."""
+class _Partly(ArchiveUnavailable):
+    """Some requests were answered: an error, so that it is not kept."""
+
+    def __init__(self, found: dict[str, str], query: Query) -> None:
+        super().__init__(query.text)
+        self.found = found
+        self.query = query
+
+
+def _asked(batches: Sequence[list[str]], url: str, patience: Patience) -> tuple[dict[str, str], int]:
+    """Return the cloud address of each URI that has one, and how many the service did not answer about."""
     found: dict[str, str] = {}
     with open_session(_SERVICE, patience) as session:
         lookup = _Lookup(url, session)
-        # the first batch alone: a service that refuses everything is not asked for everything
-        for some in (batches[:1], batches[1:]):
-            for paths in in_parallel(_SERVICE, lookup.paths, some):
+        # the first batch alone: a service that refuses everything, or is down, is not asked for everything
+        for ask, some in ((lookup.paths, batches[:1]), (lookup.paths_if_any, batches[1:])):
+            for paths in in_parallel(_SERVICE, ask, some):
                 found.update((uri, f"s3://{BUCKET}/{cloud_key(path)}") for uri, path in paths.items())
             if batches and not lookup.answered:
                 raise ArchiveError(f"{_SERVICE} refuses every product ({lookup.refusal}); is {url} MAST's address?")
-    return found
+    return found, lookup.missed
 
 
 class _Lookup:
@@ -106,6 +126,17 @@ class _Lookup:
         self.answered = False
         """Whether any request has been answered."""
         self.refusal = ""
+        self.missed = 0
+        """URIs about which it gave no answer."""
+
+    def paths_if_any(self, uris: list[str]) -> dict[str, str]:
+        """Return the path of each URI that has one; none where the service, which has answered before, does not answer now."""
+        try:
+            return self.paths(uris)
+        except ArchiveUnavailable as exc:
+            logger.info("%s: %s", _SERVICE, exc)
+            self.missed += len(uris)
+            return {}
 
     def paths(self, uris: list[str]) -> dict[str, str]:
         """Return the path of each URI that has one; a refused request is halved until the URI it is about stands alone."""

@@ -23,6 +23,7 @@ from raysearch.archives.products import as_products
 from raysearch.archives.vo import asking_capabilities, is_cut, joined, pyvo_errors, quiet, table_of
 from raysearch.errors import ArchiveError, ConfigError
 from raysearch.model import Query
+from raysearch.read.addresses import is_astray
 
 logger = logging.getLogger(__name__)
 
@@ -198,6 +199,8 @@ class _Wire:
                 try:
                     with asking_capabilities(self.name, self.url, self.session):
                         self._found = str(SIA2Service(self.url, session=self.session).query_ep)
+                    if is_astray(self.url, self._found):
+                        raise ArchiveError(f"{self.name} at {self.url} sends queries to {self._found!r}, where we do not go")
                 except ArchiveError as exc:
                     self._found = exc
         if isinstance(self._found, ArchiveError):

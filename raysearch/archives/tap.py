@@ -203,15 +203,21 @@ class _Wire:
 
     def count(self, adql: str) -> int | None:
         """Return the number of rows the service says there are, or None where it does not."""
+        from pyvo.dal import DALFormatError
+
         try:
             result = self._run(adql, 1)
         except ArchiveUnavailable:
             raise
-        except ArchiveError:
+        except ArchiveError as exc:
+            if isinstance(exc.__cause__, DALFormatError):  # no refusal: the number was lost on the way
+                raise
             return None
-        if len(result) != 1:
-            raise ArchiveError(f"{self.service} gives no number, and so does not say how many rows there are ({adql})")
-        return int(result.getvalue(result.fieldnames[0], 0))
+        try:
+            [row] = table_of(self.service, result).to_pylist()
+            return int(next(iter(row.values())))
+        except (TypeError, ValueError) as exc:
+            raise ArchiveError(f"{self.service} gives no number, and so does not say how many rows there are ({adql})") from exc
 
     def _run(self, adql: str, maxrec: int) -> "TAPResults":
         """Return pyvo's result of one query."""

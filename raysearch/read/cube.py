@@ -119,7 +119,7 @@ class CubeReader:
             try:
                 with _naming(uri):
                     return await action(uri)
-            except (ProductNotFound, ProductForbidden, StoreUnavailable) as exc:
+            except ReadError as exc:
                 failures.append(exc)
         raise self._nowhere(observation, failures)
 
@@ -129,6 +129,8 @@ class CubeReader:
         for kind in (StoreUnavailable, ProductForbidden):
             if any(isinstance(exc, kind) for exc in failures):
                 return kind(tried)
+        if not all(isinstance(exc, ProductNotFound) for exc in failures):
+            return ReadError(tried)
         if self.missing == "skipped":
             return NothingToSearch(f"product can be had nowhere: {tried}")
         return ProductNotFound(tried)

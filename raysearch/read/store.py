@@ -156,8 +156,8 @@ class _Router:
     async def _turn(self, uri: str) -> AsyncIterator[None]:
         """Hold a place; first one at the host, where that takes few at a time: who waits for it is in nobody's way."""
         host = host_of(uri)
-        few = self._at_hosts.setdefault(host, asyncio.Semaphore(AT_ONCE[host])) if host in AT_ONCE else contextlib.nullcontext()
-        async with few, self._places:
+        most = AT_ONCE.get(host, self._config.max_concurrent)
+        async with self._at_hosts.setdefault(host, asyncio.Semaphore(most)), self._places:
             yield
 
     def _backend(self, uri: str) -> _Backend:
@@ -166,8 +166,7 @@ class _Router:
             self._loop, self._backends, self._at_hosts = loop, {}, {}
             self._places = asyncio.Semaphore(self._config.max_concurrent)
         scheme = uri.partition("://")[0].lower() if "://" in uri else "file"
-        kind = _SCHEMES.get(scheme)
-        if kind is None:
+        if (kind := _SCHEMES.get(scheme)) is None:
             raise ReadError(f"{named(uri)}: no store for {scheme}://; use s3://, https://, http://, file:// or a path")
         name = self._config.s3_client if kind == "s3" else kind
         if name not in self._backends:
@@ -399,9 +398,9 @@ class _Http(_Backend):
 
     @staticmethod
     async def _follow(session: object, context: object, redirect: aiohttp.TraceRequestRedirectParams) -> None:  # noqa: ARG004
-        there = redirect.response.headers.get("Location") or ""
-        if is_astray(str(redirect.url), there):
-            raise ReadError(f"{named(str(redirect.url))}: leads to {named(there)!r}, where we do not go")
+        here, there = str(redirect.url), redirect.response.headers.get("Location") or ""
+        if is_astray(here, there):
+            raise ReadError(f"{named(here)}: leads to {named(there)!r}, where we do not go")
 
     async def fetch(self, uri: str, span: Span | None, usage: Usage) -> bytes:
         import aiohttp

@@ -19,6 +19,7 @@ from raysearch.testing.shelf import Body, Shelf
 
 if TYPE_CHECKING:
     from astropy.io import fits
+    from astropy.wcs import WCS
 
 AT_ONCE = 4
 """Cutouts the service makes at a time; more are refused with 503."""
@@ -110,10 +111,8 @@ def _box(hdu: fits.ImageHDU, asked: Mapping[str, str]) -> tuple[int, int, int, i
     x, y, unit = _pair(asked, "center")
     if unit in PIXELS:
         x, y = x - 1, y - 1
-    elif not -90 <= y * DEGREES[unit] <= 90:
-        raise ValueError(f"declination {y:g} lies outside -90 to 90")
     else:
-        x, y = (float(v) for v in wcs.all_world2pix(x * DEGREES[unit], y * DEGREES[unit], 0))
+        x, y = _pixel(wcs, x * DEGREES[unit], y * DEGREES[unit])
     wide, high, unit = _pair(asked, "size")
     if wide < 0 or high < 0:
         raise ValueError("a size cannot be negative")
@@ -122,6 +121,19 @@ def _box(hdu: fits.ImageHDU, asked: Mapping[str, str]) -> tuple[int, int, int, i
         wide, high = wide * DEGREES[unit] / scales[0], high * DEGREES[unit] / scales[1]
     limits = [*_span(x, wide, hdu.shape[1]), *_span(y, high, hdu.shape[0])]
     return limits[0], limits[1], limits[2], limits[3]
+
+
+def _pixel(wcs: WCS, ra: float, dec: float) -> tuple[float, float]:
+    """Return where a position lies, pixels counted from 0."""
+    from astropy.wcs import NoConvergence
+
+    if not -90 <= dec <= 90:
+        raise ValueError(f"declination {dec:g} lies outside -90 to 90")
+    try:
+        x, y = (float(v) for v in wcs.all_world2pix(ra, dec, 0))
+    except NoConvergence as exc:  # far from the image its distortion has no inverse
+        raise ValueError("the box does not meet the image") from exc
+    return x, y
 
 
 def _pair(asked: Mapping[str, str], name: str) -> tuple[float, float, str]:

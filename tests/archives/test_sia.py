@@ -245,6 +245,14 @@ def test_without_capabilities_there_is_no_answer(serve, hasty, reply, error, wor
         Sia2(service.url, patience=hasty).observations()
 
 
+@pytest.mark.parametrize("there", ["file:///etc/passwd", "http://[::1", "gopher://old.org/sia"])
+def test_capabilities_that_lead_nowhere_are_not_followed(serve, hasty, there):
+    service = serve(serve.reply(SIA2_CAPABILITIES.format(url=there)))
+    with pytest.raises(ArchiveError, match="where we do not go"):
+        Sia2(service.url, patience=hasty).observations()
+    assert len(service.asked) == 1
+
+
 def test_a_silent_service_is_asked_for_its_capabilities_once(serve, hasty):
     service = serve(serve.reply("", 503))
     with pytest.raises(ArchiveUnavailable):

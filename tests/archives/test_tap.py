@@ -79,6 +79,19 @@ def test_a_service_that_does_not_count_is_believed_unless_its_answer_is_cut(serv
         ask(serve(serve.reply(votable([1], late="OVERFLOW")), serve.reply(refusal, status=400)), hasty)
 
 
+@pytest.mark.parametrize("body", [votable([7])[:-60], "<html>maintenance</html>", ""])
+def test_a_count_that_is_lost_is_not_taken_for_none(serve, hasty, body):
+    with pytest.raises(ArchiveError, match="cannot be read"):
+        ask(serve(serve.reply(votable([1, 2])), serve.reply(body)), hasty)
+
+
+def test_a_count_that_is_no_number_is_an_error(serve, hasty):
+    words = votable([7]).replace('datatype="long"', 'datatype="char" arraysize="*"').replace(">7<", ">many<")
+    for body in (words, votable([7, 8]), votable([""])):
+        with pytest.raises(ArchiveError, match="gives no number"):
+            ask(serve(serve.reply(votable([1, 2])), serve.reply(body)), hasty)
+
+
 def test_overflow_at_the_services_own_limit(serve, hasty):
     service = serve(serve.reply(votable([1, 2], late="OVERFLOW")), serve.reply(votable([5])))
     with pytest.raises(ArchiveError, match=r"2 of 5 rows, 3 are missing"):
@@ -336,9 +349,15 @@ class Unsorted(Rows):
 
 
 @pytest.mark.parametrize("counts", [True, False])
-@pytest.mark.parametrize("order", ["k DESC", "n", "RANDOM()"])
+@pytest.mark.parametrize("order", ["k DESC", "n", "(n * 13) % 20"])
 @pytest.mark.parametrize("text", [False, True])
 def test_a_service_that_does_not_sort_is_found_out(order, counts, text):
     keys = [f"{(7 * n) % 20:02d}" if text else (7 * n) % 20 for n in range(20)]
-    with pytest.raises(ArchiveError, match="does not sort|cannot be asked on"):
+    with pytest.raises(ArchiveError, match=r"does not sort|cannot be asked on"):
         _complete(Unsorted(keys, 7, order, counts), _Selection(("k", "n"), "t", key="k"))
+
+
+def test_a_page_out_of_order_leaves_no_gap_behind():
+    keys = [3, 0, 5, 2, 9, 8, 10, 1, 4, 6, 7, *range(11, 20)]
+    with pytest.raises(ArchiveError, match="does not sort by k, and so cannot be read on"):
+        _complete(Unsorted(keys, 7, "n", counts=False), _Selection(("k", "n"), "t", key="k"))

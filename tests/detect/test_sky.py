@@ -99,7 +99,7 @@ def test_a_spectral_axis_by_table_does_not_matter():
         ({"CTYPE1": "", "CTYPE2": ""}, "CTYPE1"),
         ({"CTYPE1": "XOFFSET", "CTYPE2": "YOFFSET"}, "not celestial"),
         ({"PC1_1": 0.0, "PC1_2": 0.0}, "no positions"),
-        ({"CTYPE1": "RA---XXX", "CTYPE2": "DEC--XXX"}, "no positions"),
+        ({"CTYPE1": "RA---BAD", "CTYPE2": "DEC--BAD"}, "no positions"),
         ({"CUNIT1": "m", "CUNIT2": "m"}, "no positions"),
         ({"CTYPE2": "RA---TAN"}, "no positions"),
         ({"CRVAL1": "ten"}, "CRVAL1"),

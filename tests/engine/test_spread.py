@@ -8,7 +8,7 @@ import pytest
 
 from raysearch.engine.options import EngineOptions
 from raysearch.engine.spread import spreading
-from raysearch.errors import TableError
+from raysearch.errors import ConfigError, TableError
 
 
 def add(shared, item):
@@ -29,6 +29,10 @@ def die_once(path, item):
     return None
 
 
+def die(_, item):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_every_item_once_in_this_process():
     with spreading(EngineOptions(engine="inline")) as spread:
         assert sorted(spread(add, np.ones(10), range(20))) == list(range(10, 30))
@@ -44,3 +48,5 @@ def test_every_item_once_on_ray(tmp_path):
         with pytest.raises(TableError, match="item 3 is none"):
             list(spread(refuse, None, [3]))
         assert list(spread(die_once, tmp_path / "tried", [7])) == [7]
+        with pytest.raises(ConfigError, match="ended its Ray worker each time"):
+            list(spread(die, None, [7]))

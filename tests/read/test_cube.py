@@ -23,6 +23,7 @@ from raysearch.errors import (
     ProductForbidden,
     ProductNotFound,
     RaysearchError,
+    ReadError,
     StoreUnavailable,
     TruncatedFile,
 )
@@ -547,6 +548,8 @@ def test_a_product_that_is_nowhere_names_every_place(missing: Any) -> None:
         (("404", "403"), ProductForbidden),
         (("403", "503"), StoreUnavailable),
         (("503", "404"), StoreUnavailable),
+        (("404", "400"), ReadError),
+        (("400", "403"), ProductForbidden),
         (("404", "404"), NothingToSearch),
     ],
 )
@@ -649,3 +652,10 @@ def test_real_cubes_of_other_origin_end_as_a_result_or_a_clear_reason(
     if "NGC7023" in name:
         with fits.open(path) as hdus:
             np.testing.assert_array_equal(got.windows[0].wavelength_um, np.ravel(hdus[1].data["WAVELENGTH"]).astype("f8"))
+
+
+def test_a_place_that_refuses_in_whatever_way_is_followed_by_the_next(loopback: Any) -> None:
+    loopback.faults["a"], loopback.files["a"] = ["!400"], b""
+    reader = CubeReader(StoreConfig(retries=0, memory={"memory://second": jwst()}), (LINE,), 5)
+    got, _ = read(reader, observe(uris=(f"{loopback.url}/a", "memory://second")))
+    assert got.uri == "memory://second"

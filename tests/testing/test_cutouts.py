@@ -3,6 +3,7 @@
 import gzip
 import io
 from concurrent.futures import ThreadPoolExecutor
+from urllib.error import HTTPError
 
 import numpy as np
 import pytest
@@ -95,7 +96,7 @@ def test_clipped_at_the_edge_and_400_beyond(address, whole):
     with opened(requests.get(address, params={"center": "2,60px", "size": "11,9px", "gzip": "false"}, timeout=10)) as cut:
         assert cut["IMAGE"].shape == (9, 7)
         np.testing.assert_array_equal(cut["IMAGE"].data, whole["IMAGE"].data[55:64, 0:7])
-    for wrong in ("10,10", "10,95", "-100,5px", "nonsense", "10"):
+    for wrong in ("10,10", "10,95", "0,-89", "246.87,-25.28", "-100,5px", "nonsense", "10"):
         assert requests.get(address, params={"center": wrong, "size": "0.02"}, timeout=10).status_code == 400, wrong
     assert requests.get(address, params={"center": "30,30px", "size": "-3px"}, timeout=10).status_code == 400
 
@@ -107,6 +108,9 @@ def test_astropy_opens_a_cutout_by_its_address(address, surveys):
         fits.open(f"{address}?center={star['ra']},{star['dec']}d&size=0.02", cache=False) as cut,
     ):
         assert cut["IMAGE"].shape == (12, 12)
+    with conf.set_temp("remote_timeout", 10), pytest.raises(HTTPError, match="400") as refused:
+        fits.open(f"{address}?center=10,10d&size=0.02", cache=False)
+    refused.value.close()
 
 
 def test_five_at_once_are_one_too_many(address, survey_archive):

@@ -16,7 +16,7 @@ from typing import Any
 
 from raysearch.testing.faults import Faults
 from raysearch.testing.holdings import Holdings
-from raysearch.testing.shelf import Request
+from raysearch.testing.services.shelf import Request
 
 START_SECONDS = 30.0
 STOP_SECONDS = 5.0
@@ -83,7 +83,7 @@ class LocalArchive:
             command = [
                 sys.executable,
                 "-m",
-                "raysearch.testing.server",
+                "raysearch.testing.services.server",
                 folder,
                 "--port",
                 str(self._port),

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysearch.testing.adql import translate
-from raysearch.testing.database import Database, Upload
-from raysearch.testing.votable import columns
+from raysearch.testing.services.adql import translate
+from raysearch.testing.services.database import Database, Upload
+from raysearch.testing.services.votable import columns
 
 STARS = columns("oid BIGINT, main_id VARCHAR, ra DOUBLE, dec DOUBLE, otype VARCHAR, z DOUBLE")
 ROWS = [

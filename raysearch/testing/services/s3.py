@@ -8,8 +8,8 @@ from xml.sax.saxutils import escape
 
 from aiohttp import web
 
-from raysearch.testing.objects import send_object
-from raysearch.testing.shelf import Body, Shelf
+from raysearch.testing.services.objects import send_object
+from raysearch.testing.services.shelf import Body, Shelf
 
 XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
 MESSAGES = {

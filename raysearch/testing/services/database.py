@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raysearch.testing import regions
-from raysearch.testing.adql import translate
-from raysearch.testing.votable import Column
+from raysearch.testing.services import regions
+from raysearch.testing.services.adql import translate
+from raysearch.testing.services.votable import Column
 
 AFFINITIES = {"BIGINT": "INTEGER", "INTEGER": "INTEGER", "SMALLINT": "INTEGER", "DOUBLE": "REAL", "REAL": "REAL"}
 Row = Mapping[str, Any]

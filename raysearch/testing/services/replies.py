@@ -7,9 +7,9 @@ import asyncio
 from aiohttp import web
 
 from raysearch.testing.faults import ServiceFault
-from raysearch.testing.objects import FAREWELL, REQUEST
-from raysearch.testing.shelf import Shelf
-from raysearch.testing.votable import refusal
+from raysearch.testing.services.objects import FAREWELL, REQUEST
+from raysearch.testing.services.shelf import Shelf
+from raysearch.testing.services.votable import refusal
 
 HTML = "<!DOCTYPE html><html><body><h1>The archive is under maintenance</h1></body></html>"
 RETRY_AFTER = {"429": "1"}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from obstore.store import S3Store
 
 from raysearch.testing import Faults, make_cube
-from raysearch.testing.objects import parse_range
+from raysearch.testing.services.objects import parse_range
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from raysearch.testing.votable import Column
-from raysearch.testing.words import RESERVED, Words
+from raysearch.testing.services.votable import Column
+from raysearch.testing.services.words import RESERVED, Words
 
 COMPARISONS = ("IN", "LIKE", "ILIKE", "BETWEEN", "=", "<>", "!=", "<", ">", "<=", ">=")
 AGGREGATES = {"COUNT": "count", "MIN": "min", "MAX": "max", "SUM": "sum", "AVG": "avg", "IVO_STRING_AGG": "group_concat"}

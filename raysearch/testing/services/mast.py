@@ -12,12 +12,12 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from raysearch.testing import regions
 from raysearch.testing.faults import LookupFault, MastFault
 from raysearch.testing.holdings import Product, Row
-from raysearch.testing.objects import FAREWELL, send_object
-from raysearch.testing.replies import html
-from raysearch.testing.shelf import Shelf
+from raysearch.testing.services import regions
+from raysearch.testing.services.objects import FAREWELL, send_object
+from raysearch.testing.services.replies import html
+from raysearch.testing.services.shelf import Shelf
 
 COLUMNS = {
     "intentType": "string", "obs_collection": "string", "provenance_name": "string", "instrument_name": "string",

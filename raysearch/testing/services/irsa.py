@@ -9,13 +9,13 @@ from typing import Any
 
 from aiohttp import web
 
-from raysearch.testing import regions
-from raysearch.testing.cutouts import Cutouts
-from raysearch.testing.database import Database, Row
-from raysearch.testing.replies import misbehave, send_text
-from raysearch.testing.shelf import Shelf
-from raysearch.testing.tap import Tap
-from raysearch.testing.votable import MIME, check_format, columns, refusal, table_of
+from raysearch.testing.services import regions
+from raysearch.testing.services.cutouts import Cutouts
+from raysearch.testing.services.database import Database, Row
+from raysearch.testing.services.replies import misbehave, send_text
+from raysearch.testing.services.shelf import Shelf
+from raysearch.testing.services.tap import Tap
+from raysearch.testing.services.votable import MIME, check_format, columns, refusal, table_of
 
 HARD_LIMIT = 1_000_000
 """Rows a query gives at most."""

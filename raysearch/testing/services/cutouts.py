@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from raysearch.testing.objects import send_object
-from raysearch.testing.replies import html
-from raysearch.testing.shelf import Body, Shelf
+from raysearch.testing.services.objects import send_object
+from raysearch.testing.services.replies import html
+from raysearch.testing.services.shelf import Body, Shelf
 
 if TYPE_CHECKING:
     from astropy.io import fits

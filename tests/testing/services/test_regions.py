@@ -7,8 +7,8 @@ from astropy.coordinates import SkyCoord, angular_separation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysearch.testing import regions
-from raysearch.testing.regions import contains, intersect, parse
+from raysearch.testing.services import regions
+from raysearch.testing.services.regions import contains, intersect, parse
 
 RA = st.floats(0, 360)
 DEC = st.floats(-89.9, 89.9)

@@ -11,7 +11,7 @@ from typing import cast
 from aiohttp import web
 
 from raysearch.testing.faults import ObjectFault
-from raysearch.testing.shelf import Body, Request, Shelf
+from raysearch.testing.services.shelf import Body, Request, Shelf
 
 CHUNK = 512 * 1024
 TICK_SECONDS = 0.01

@@ -11,11 +11,11 @@ from xml.sax.saxutils import escape
 
 from aiohttp import web
 
-from raysearch.testing.database import Database, Upload
 from raysearch.testing.faults import Service
-from raysearch.testing.replies import misbehave, send_text
-from raysearch.testing.shelf import Shelf
-from raysearch.testing.votable import DATATYPES, MIME, Column, check_format, refusal, votable
+from raysearch.testing.services.database import Database, Upload
+from raysearch.testing.services.replies import misbehave, send_text
+from raysearch.testing.services.shelf import Shelf
+from raysearch.testing.services.votable import DATATYPES, MIME, Column, check_format, refusal, votable
 
 UPLOAD_LIMIT = 200_000
 """Rows of an uploaded table at most, as SIMBAD has it."""

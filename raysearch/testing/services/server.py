@@ -1,4 +1,4 @@
-"""The process behind `LocalArchive`: `python -m raysearch.testing.server FOLDER --parent PID`.
+"""The process behind `LocalArchive`: `python -m raysearch.testing.services.server FOLDER --parent PID`.
 
 It maps the holdings in FOLDER, listens on loopback, writes its port to standard output as one line, and ends when it is told
 to, or when the process PID is gone.
@@ -19,14 +19,14 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from raysearch.testing.faults import Faults, Injector
-from raysearch.testing.heasarc import Heasarc
-from raysearch.testing.irsa import Irsa
-from raysearch.testing.mast import Mast
-from raysearch.testing.objects import REQUEST
-from raysearch.testing.registry import Registry
-from raysearch.testing.s3 import S3
-from raysearch.testing.shelf import Request, Shelf
-from raysearch.testing.simbad import Simbad
+from raysearch.testing.services.heasarc import Heasarc
+from raysearch.testing.services.irsa import Irsa
+from raysearch.testing.services.mast import Mast
+from raysearch.testing.services.objects import REQUEST
+from raysearch.testing.services.registry import Registry
+from raysearch.testing.services.s3 import S3
+from raysearch.testing.services.shelf import Request, Shelf
+from raysearch.testing.services.simbad import Simbad
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SERVICE_OF = {

@@ -16,7 +16,7 @@ from astroquery.simbad import SimbadClass
 from pyvo.dal.exceptions import DALFormatError, DALOverflowWarning, DALQueryError, DALServiceError
 
 from raysearch.testing import Faults
-from raysearch.testing.simbad import BASIC
+from raysearch.testing.services.simbad import BASIC
 
 FAULTS = [
     ("error", DALQueryError), ("429", DALServiceError), ("500", DALServiceError), ("503", DALServiceError),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from raysearch.testing.database import Database, Row
-from raysearch.testing.shelf import Shelf
-from raysearch.testing.tap import Tap
-from raysearch.testing.votable import columns
+from raysearch.testing.services.database import Database, Row
+from raysearch.testing.services.shelf import Shelf
+from raysearch.testing.services.tap import Tap
+from raysearch.testing.services.votable import columns
 
 HARD_LIMIT = 20_000
 

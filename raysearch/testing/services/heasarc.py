@@ -7,13 +7,13 @@ from typing import Any
 
 from aiohttp import web
 
-from raysearch.testing import regions
-from raysearch.testing.database import Database, Row
-from raysearch.testing.objects import send_object
-from raysearch.testing.replies import html, misbehave, send_text
-from raysearch.testing.shelf import Shelf
-from raysearch.testing.tap import Tap
-from raysearch.testing.votable import MIME, Column, columns, refusal, table_of
+from raysearch.testing.services import regions
+from raysearch.testing.services.database import Database, Row
+from raysearch.testing.services.objects import send_object
+from raysearch.testing.services.replies import html, misbehave, send_text
+from raysearch.testing.services.shelf import Shelf
+from raysearch.testing.services.tap import Tap
+from raysearch.testing.services.votable import MIME, Column, columns, refusal, table_of
 
 HARD_LIMIT = 1_000_000
 CATALOG_COLUMNS = columns(

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from raysearch.testing.terms import Conditions, Scope, Term, Translated
-from raysearch.testing.votable import Column
-from raysearch.testing.words import RESERVED
+from raysearch.testing.services.terms import Conditions, Scope, Term, Translated
+from raysearch.testing.services.votable import Column
+from raysearch.testing.services.words import RESERVED
 
 Tables = Mapping[str, Mapping[str, Column]]
 """Name of a table, in lower case with its schema -> its columns by name in lower case."""

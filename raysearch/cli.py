@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"raysearch: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nraysearch: stopped; what is done is kept: the same command goes on from here", file=sys.stderr)
+        kept = "; what is done is kept: the same command goes on from here" if command is _run else ""
+        print(f"\nraysearch: stopped{kept}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - Python flushes it once more at its end
@@ -106,10 +107,9 @@ def _search_options(parser: argparse.ArgumentParser, *, limit: bool = True) -> N
 
 
 def _limit(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"wants 1 or more, not {number}")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"wants a whole number, 1 or more, not {text!r}")
+    return int(text)
 
 
 def _load(options: argparse.Namespace) -> Search:
@@ -128,7 +128,7 @@ def _run(options: argparse.Namespace) -> int:
 def _search(search: Search, out: Path, limit: int | None, *, since: Path | None = None, dashboard: bool) -> _Report:
     from .engine import ProgressLine
 
-    _say_work(search, since)
+    _say_work(search, since, limit)
     result = search.run(out, limit=limit, since=since, dashboard=dashboard, observers=[ProgressLine(sys.stderr)])
     report = _Report(result)
     _say_result(report)
@@ -144,21 +144,24 @@ class _Report:
         self.outcomes = result.arrow("outcomes")
 
 
-def _say_work(search: Search, since: Path | None = None, *, in_full: bool = False) -> WorkList:
+def _say_work(search: Search, since: Path | None, limit: int | None, *, in_full: bool = False) -> WorkList:
+    """Print what was asked, what came of it and what is left of that, and return the work list."""
     from .archives.http import on_waiting
 
     print(f"search {search.config.name} ({search.config.hash})", flush=True)
     with on_waiting(lambda line: print(f"  {line}", file=sys.stderr, flush=True)):
-        work = search.work_list(since)
+        work = search.work_list(since).head(limit)
     for (service, url), queries in _by_service(work.queries).items():
         print(f"  {service}: {_told(queries)}")
         if in_full:
             print(f"    {url}")
             print("".join(f"    {_one_line(query.text)}\n" for query in queries[:SHOWN_ROWS]), end="")
+            if len(queries) > SHOWN_ROWS:
+                print(f"    and {len(queries) - SHOWN_ROWS:,} queries more like these")
     for note in work.notes[:SHOWN_ROWS]:
         print(f"  note: {note}")
     if len(work.notes) > SHOWN_ROWS:
-        print(f"  and {len(work.notes) - SHOWN_ROWS} notes more" + ("" if in_full else "; run.json has them all"))
+        print(f"  and {len(work.notes) - SHOWN_ROWS:,} notes more; the run.json of a run has them all")
     funnel = work.funnel
     asked = f"{funnel['targets']:,} targets, {funnel['archive_rows']:,} observations asked about, {funnel['matched']:,} matched"
     untold = f", {funnel['no_footprint']:,} without a footprint that can be read" if funnel["no_footprint"] else ""
@@ -169,6 +172,8 @@ def _say_work(search: Search, since: Path | None = None, *, in_full: bool = Fals
             f"  {work.earlier.num_rows:,} left out, settled by {since} and unchanged since" + (f": {ended}" if ended else ""),
             flush=True,
         )
+    if beyond := funnel.get("beyond_limit"):
+        print(f"  {beyond:,} beyond the first {work.table.num_rows:,}, which are all that --limit asks for", flush=True)
     return work
 
 
@@ -258,7 +263,9 @@ def _say_table(table: pa.Table) -> None:
 def _query(options: argparse.Namespace) -> int:
     from .report import tables
 
-    work = _say_work(_load(options), in_full=True).head(options.limit)
+    if options.table:
+        tables.format_of(options.table)  # before the archives are asked
+    work = _say_work(_load(options), None, options.limit, in_full=True)
     skipped = [text for text in work.table["skip"].to_pylist() if text]
     print(f"\n{work.table.num_rows:,} observations, {work.table.num_rows - len(skipped):,} of them to be read")
     for reason, count in Counter(skipped).most_common(SHOWN_ROWS):
@@ -275,7 +282,7 @@ def _plan(options: argparse.Namespace) -> int:
     from .engine.progress import ProgressLine, readable_bytes
 
     search = _load(options)
-    _say_work(search)
+    _say_work(search, None, options.limit)
     plan = search.plan(options.limit, [ProgressLine(sys.stderr)])
     totals = plan.totals
     print(

@@ -8,12 +8,12 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 import math
-import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from .model import HIGHEST_REDSHIFT, Line
 
@@ -88,7 +88,12 @@ def path(value: Any, folder: Path) -> str:
 def address(value: Any, folder: Path) -> str:
     """Return the address of a service, without blanks around it; an empty one stays empty."""
     given = text(value, folder).strip()
-    if given and not re.match(r"https?://[^/]", given, re.IGNORECASE):
+    try:
+        parts = urlsplit(given)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0  # a wrong port is a ValueError
+    except ValueError:
+        usable = False
+    if given and not usable:
         raise ValueError(f"wants an address that begins with https:// or http://, not {value!r}")
     return given
 

@@ -21,7 +21,7 @@ from .archives.mast import proprietary
 from .config import SearchConfig
 from .engine.files import write_arrow
 from .errors import FootprintError, RunFolderError
-from .model import WORK_SCHEMA, Archive, Footprint, Line, Observation, Query, Target, observations_to_arrow
+from .model import HIGHEST_REDSHIFT, WORK_SCHEMA, Archive, Footprint, Line, Observation, Query, Target, observations_to_arrow
 from .sky.footprint import parse_s_region
 from .sky.match import match
 from .sky.merge import distinct
@@ -43,7 +43,7 @@ class WorkList:
     """What was odd in the input, one sentence each: damaged rows, footprints that cannot be parsed."""
     funnel: dict[str, int] = field(default_factory=dict)
     """`targets`, `archive_rows`, `matched`, and `no_footprint`: rows kept and skipped, because a match cannot be told; `left_out`
-    after `new_since`."""
+    after `new_since`, `beyond_limit` after `head`. The table has `matched + no_footprint - left_out - beyond_limit` rows."""
     earlier: pa.Table = field(default_factory=earlier_run.EARLIER_SCHEMA.empty_table)
     """The observations that an earlier run has settled, and that are left out."""
     since: Mapping[str, Any] | None = None
@@ -58,7 +58,10 @@ class WorkList:
 
     def head(self, limit: int | None) -> WorkList:
         """Return the same with the first `limit` observations only."""
-        return self if limit is None or limit >= self.table.num_rows else replace(self, table=self.table.slice(0, limit))
+        if limit is None or limit >= self.table.num_rows:
+            return self
+        funnel = {**self.funnel, "beyond_limit": self.table.num_rows - limit}
+        return replace(self, table=self.table.slice(0, limit), funnel=funnel)
 
     def new_since(self, before: pa.Table, about: Mapping[str, Any]) -> WorkList:
         """Return the same without the observations that earlier runs have settled.
@@ -130,8 +133,15 @@ def build(config: SearchConfig, answers: Mode = "reuse") -> WorkList:
     places, located = _locate(archive, kept, skips)
     work = _work(config, kept, around, skips, places)
     funnel = {"targets": asked_about, "archive_rows": table.num_rows, "matched": len(matched), "no_footprint": len(broken)}
-    notes += kept_answers.answers.notes
+    notes += _nothing_found(config, asked_about, table.num_rows) + kept_answers.answers.notes
     return WorkList(work, tuple(targets), (*queries, *asked, *located), tuple(notes), funnel)
+
+
+def _nothing_found(config: SearchConfig, targets: int, rows: int) -> list[str]:
+    """Return sentences for an answer that is whole and empty: more often a word misspelt than a sky without it."""
+    empty = ["[targets]"] if config.targets.given and not targets else []
+    empty += ["[observations]"] if not rows else []
+    return [f"nothing was found for {section}; are its words spelt as the service spells them?" for section in empty]
 
 
 def _merged(targets: list[Target], radius_arcsec: float, notes: list[str]) -> list[Target]:
@@ -194,11 +204,7 @@ def _match(
 ) -> tuple[dict[int, tuple[Target, ...]], dict[int, str]]:
     """Return the targets of each row that has any, nearest first, and the reason for each row where that cannot be told."""
     if not config.targets.given:
-        own = {row: (_own_target(config, table, row),) for row in range(table.num_rows)}
-        impossible = {
-            row: f"its redshift {t.redshift:g} is impossible" for row, (t,) in own.items() if not -1 < t.redshift < np.inf
-        }
-        return {row: around for row, around in own.items() if row not in impossible}, impossible
+        return {row: (_own_target(config, table, row),) for row in range(table.num_rows)}, {}
     footprints, broken = _footprints(table)
     found = match(
         np.array([t.ra for t in targets], dtype=np.float64),
@@ -255,7 +261,10 @@ def _skip(config: SearchConfig, table: pa.Table, row: int, targets: Sequence[Tar
         return f"its obs_id has the excluded pattern {pattern!r}"
     if config.observations.archive and (private := _private(table, row)):
         return private
-    em_min, em_max = _cell(table, "em_min", row) / M_PER_UM, _cell(table, "em_max", row) / M_PER_UM
+    impossible = next((t.redshift for t in targets if not -1 < t.redshift <= HIGHEST_REDSHIFT), None)
+    if impossible is not None:
+        return f"its redshift {impossible:g} is impossible: one is above -1 and at most {HIGHEST_REDSHIFT:g}, and no velocity"
+    em_min, em_max = sorted(_cell(table, name, row) / M_PER_UM for name in ("em_min", "em_max"))
     given = config.targets.redshift_range
     redshifts = {(given[0], given[1])} if given else {(t.redshift, t.redshift) for t in targets}
     if not _holds_line(config.lines.list, redshifts, em_min, em_max):

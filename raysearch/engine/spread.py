@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from raysearch.engine.options import EngineOptions
+from raysearch.errors import ConfigError
 
 Spread: TypeAlias = Callable[[Callable[[Any, Any], Any], Any, Iterable[Any]], Iterator[Any]]
 """Yields `work(shared, item)` for each item, in any order."""
@@ -35,9 +36,15 @@ def spreading(options: EngineOptions) -> Iterator[Spread]:
 
 
 def _over_ray(work: Callable[[Any, Any], Any], shared: Any, items: Iterable[Any]) -> Iterator[Any]:
-    """Yield the results as they come; a piece whose worker dies is done again, what a piece raises is raised here."""
+    """Yield the results as they come; a piece whose worker dies is done again, what a piece raises is raised here.
+
+    Raises
+    ------
+    ConfigError
+        A piece that ends its worker each time.
+    """
     import ray
-    from ray.exceptions import RayTaskError
+    from ray.exceptions import RayError, RayTaskError
 
     piece = ray.remote(num_cpus=1)(_piece)
     both = ray.put((work, shared))  # once, not with every piece; its arrays are read where they lie
@@ -50,6 +57,11 @@ def _over_ray(work: Callable[[Any, Any], Any], shared: Any, items: Iterable[Any]
             result = ray.get(done)
         except RayTaskError as exc:
             raise exc.cause if isinstance(exc.cause, Exception) else exc from exc
+        except RayError as exc:
+            raise ConfigError(
+                f"a piece of the work ended its Ray worker each time ({type(exc).__name__}); where memory was short, give Ray "
+                'fewer CPUs, or set run.engine = "inline"'
+            ) from exc
         running += [piece.remote(both, item) for item in islice(left, 1)]
         yield result
 

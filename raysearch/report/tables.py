@@ -135,6 +135,20 @@ def to_table(table: pa.Table, *, ascii_only: bool = False) -> Table:
     return Table(columns)
 
 
+def format_of(path: Path) -> str:
+    """Return which of `FORMATS` a file's name ends in.
+
+    Raises
+    ------
+    ConfigError
+        If it is none of these.
+    """
+    ending = path.suffix.lower()
+    if ending not in FORMATS:
+        raise ConfigError(f"{path}: cannot tell a format from the ending {ending!r}; use one of {', '.join(FORMATS)}")
+    return ending
+
+
 def write(table: pa.Table, path: Path) -> None:
     """Write a table in the format that the file's ending names: .ecsv, .vot, .fits, .parquet or .csv.
 
@@ -145,9 +159,7 @@ def write(table: pa.Table, path: Path) -> None:
     OSError
         If the file cannot be written.
     """
-    ending = path.suffix.lower()
-    if ending not in FORMATS:
-        raise ConfigError(f"{path}: cannot tell a format from the ending {ending!r}; use one of {', '.join(FORMATS)}")
+    ending = format_of(path)
     if ending == ".parquet":
         import pyarrow.parquet as pq
 

@@ -23,7 +23,7 @@ from raysearch.archives.cloud import look_up
 from raysearch.archives.mast import Mast
 from raysearch.archives.simbad import query_targets
 from raysearch.testing import CubeSpec, Faults, Holdings, LocalArchive, observation_row, product
-from raysearch.testing.simbad import BASIC
+from raysearch.testing.services.simbad import BASIC
 
 PROGRAMMES = 900
 CONDITION = "otype='Y*O..'"

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.detect.noise import quantiles, spread
+from raysearch.detect import loops
 
 DEGREE = 2
 """Of the local polynomials."""
@@ -33,7 +33,9 @@ TREND_ROUNDS, HUBER = 5, np.float32(2.0)
 """How often the cubic is fitted; residuals are clipped at this many standard deviations."""
 
 ROUNDS = 5
-"""How often the continuum is fitted, and outliers clipped."""
+"""How often the continuum is fitted, and outliers clipped: what lies low only in the last two, for before it may be a trough."""
+
+CLIPS = loops.Clips(TREND_ROUNDS, HUBER, LOW, ROUNDS, BELOW, ABOVE)
 
 
 def subtract(
@@ -41,60 +43,37 @@ def subtract(
 ) -> NDArray[np.float32]:
     """Return the spectra without their continuum; 0 where not good.
 
+    A cubic that outliers do not move comes off first, so that a bright star's counts cost a faint line no digits (Huber's
+    M-estimate, by pseudo-values): on a slope the quantile of a stretch would be the value in its middle, a line there included.
+    Then the quantile `LOW` of stretches comes off, then what is foretold.
+
     Parameters
     ----------
     spectra, error, good
-        Shape (spaxels, planes); where not good, spectra are 0 and errors 1.
+        Shape (planes, spaxels).
     gap
         Planes on each side of a plane that its forecast leaves out, itself included.
     reach
         Planes on each side that its forecast uses.
     """
-    planes = spectra.shape[1]
-    # Relative to a first continuum, so that a bright star's counts cost a faint line no digits.
-    relative = spectra - trend(spectra, good)
-    relative *= good
-    relative -= running_level(relative, good)
-    relative *= good
-    weight = (good / error).astype(np.float32)
-    fit = local_fits(planes, -1, reach).T
-    model = np.zeros_like(relative)
-    for step in range(ROUNDS):
-        residual = relative - model
-        if step < ROUNDS - 2:
-            unit = spread(residual * weight, good)[:, None] * error
-        kept = good & (residual <= ABOVE * unit)
-        if step >= ROUNDS - 2:  # not before: what lies low may be a trough that a line still leaves
-            kept &= residual >= -BELOW * unit
-        # Where a voxel is bad or an outlier, the model stands for it.
-        residual *= kept
-        residual += model
-        model = residual @ fit
-    relative -= residual @ local_fits(planes, gap, reach).T
-    relative *= good
-    return relative
+    found = np.empty_like(spectra)
+    loops.without_continuum(spectra, error, good, _plan(len(spectra), gap, reach), CLIPS, loops.Work.of(len(spectra)), found)
+    return found
 
 
-def trend(spectra: NDArray[np.float32], good: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the cubic through each spectrum that lines and other outliers do not move (Huber's M-estimate, by pseudo-values).
-
-    On a slope the quantile of a stretch is the value in its middle, a line there included: slopes must be off before
-    `running_level` can tell a line from the continuum. Every other plane is enough for it.
-    """
-    terms = _orthonormal(spectra.shape[1])
-    few, kept = terms[::2], good[:, ::2]
-    backwards = np.linalg.pinv(few).T
-    middle = quantiles(spectra[:, ::2], kept)[:, None]
-    relative = (spectra[:, ::2] - middle) * kept
-    parts = np.zeros((len(spectra), terms.shape[1]), dtype=np.float32)
-    for _ in range(TREND_ROUNDS):
-        model = parts @ few.T
-        residual = (relative - model) * kept
-        bound = HUBER * spread(residual, kept)[:, None]
-        np.clip(residual, -bound, bound, out=residual)
-        residual += model
-        parts = residual @ backwards
-    return np.asarray(parts @ terms.T + middle)
+@lru_cache(maxsize=64)
+def _plan(planes: int, gap: int, reach: int) -> loops.Plan:
+    """Return how the continuum of so many planes is told."""
+    cubic = _orthonormal(planes)
+    backwards = np.ascontiguousarray(np.linalg.pinv(cubic[::2]).T)
+    knots = np.array([(max(0, knot - half), min(planes, knot + half + 1), half != END) for knot, half in _knots(planes)])
+    widest = int((knots[:, 1] - knots[:, 0]).max())
+    left, share = _straight_lines(planes)
+    half = (planes + 1) // 2
+    networks = (loops.network(size) for size in (half, (half + 1) // 2, widest, 2 * END + 1))
+    return loops.Plan(
+        cubic, backwards, knots, left, share, *forecast_terms(planes, -1, reach), *forecast_terms(planes, gap, reach), *networks
+    )
 
 
 @lru_cache(maxsize=64)
@@ -102,17 +81,6 @@ def _orthonormal(planes: int) -> NDArray[np.float32]:
     """Return orthonormal polynomials up to the cubic, shape (planes, terms)."""
     powers = np.vander(np.linspace(-1, 1, planes), min(4, planes), increasing=True)
     return np.asarray(np.linalg.qr(powers)[0], dtype=np.float32)
-
-
-def running_level(spectra: NDArray[np.float32], good: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the quantile `LOW` of the planes within `HALF` of about every `STEP`-th plane, and straight lines between and beyond.
-
-    At the ends the stretches are shorter, so that the lines reach near to them.
-    """
-    planes = spectra.shape[1]
-    near = [slice(max(0, knot - half), knot + half + 1) for knot, half in _knots(planes)]
-    at = [quantiles(spectra[:, part], good[:, part], LOW) for part in near]
-    return np.stack(at, axis=1) @ _straight_lines(planes)
 
 
 @lru_cache(maxsize=64)
@@ -125,31 +93,42 @@ def _knots(planes: int) -> tuple[tuple[int, int], ...]:
     return ((END, END), *((knot, HALF) for knot in middle), (planes - 1 - END, END))
 
 
-@lru_cache(maxsize=64)
-def _straight_lines(planes: int) -> NDArray[np.float32]:
-    """Return the matrix from values at the knots to those of every plane."""
+def _straight_lines(planes: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Return the knot before each plane, and how far the plane is on its way to the next; before 0 and beyond 1 at the ends."""
     knots = np.array([knot for knot, _ in _knots(planes)])
-    if len(knots) == 1:
-        return np.ones((1, planes), dtype=np.float32)
     plane = np.arange(planes)
+    if len(knots) == 1:
+        return np.zeros(planes, dtype=np.intp), np.zeros(planes, dtype=np.float32)
     left = np.clip(np.searchsorted(knots, plane, side="right") - 1, 0, len(knots) - 2)
-    part = (plane - knots[left]) / (knots[left + 1] - knots[left])
-    matrix = np.zeros((len(knots), planes), dtype=np.float32)
-    matrix[left, plane] = 1 - part
-    matrix[left + 1, plane] += part
-    return matrix
+    return left, ((plane - knots[left]) / (knots[left + 1] - knots[left])).astype(np.float32)
+
+
+def _stretch(plane: int, planes: int, reach: int) -> tuple[int, int]:
+    """Return the first plane and the last but one that tell a plane's continuum; at the ends the stretch is moved inwards."""
+    first = max(0, min(plane - reach, planes - 2 * reach - 1))
+    return first, min(planes, first + 2 * reach + 1)
+
+
+def forecast_terms(planes: int, gap: int, reach: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return the windows and terms with which `loops.fitted` does what `local_fits` does."""
+    windows, terms = np.zeros((planes, 4), dtype=np.intp), np.zeros((planes, 4))
+    for plane in range(planes):
+        first, stop = _stretch(plane, planes, reach)
+        windows[plane] = first, stop, *np.clip((plane - gap, plane - gap + max(0, 2 * gap + 1)), first, stop)
+        offset = np.arange(first, stop) - plane
+        powers = (offset[np.abs(offset) > gap][:, None] / reach) ** np.arange(DEGREE + 1)
+        level, slope, curve = np.linalg.pinv(powers.T @ powers)[0]
+        t = (plane - planes // 2) / reach
+        terms[plane] = t, level - slope * t + curve * t**2, slope - 2 * curve * t, curve
+    return windows, terms
 
 
 @lru_cache(maxsize=64)
 def local_fits(planes: int, gap: int, reach: int) -> NDArray[np.float32]:
-    """Return the matrix that fits a polynomial of degree `DEGREE` around each plane: fitted = matrix @ values.
-
-    At the ends the stretch is moved inwards, so that it keeps its length.
-    """
+    """Return the matrix that fits a polynomial of degree `DEGREE` around each plane: fitted = matrix @ values.."""
     matrix = np.zeros((planes, planes), np.float32)
     for plane in range(planes):
-        first = max(0, min(plane - reach, planes - 2 * reach - 1))
-        offset = np.arange(first, min(planes, first + 2 * reach + 1)) - plane
+        offset = np.arange(*_stretch(plane, planes, reach)) - plane
         offset = offset[np.abs(offset) > gap]
         terms = (offset[:, None] / reach) ** np.arange(DEGREE + 1)
         matrix[plane, plane + offset] = np.linalg.pinv(terms)[0]

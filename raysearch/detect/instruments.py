@@ -121,7 +121,8 @@ def _nirspec(asked: _Asked) -> Spread:
 
     Resolving power: dispersion curves of the JWST User Documentation for 2.2 pixels (Jakobsen et al. 2022, A&A 661, A80). In flight
     it is 1-24 % higher with the integral-field unit (Shajib et al. 2025, A&A 702, L12). FWHM = 0.12 + 1.9 l exp(-24.4 / l) arcsec,
-    along the slices, where it is broadest: D'Eugenio et al. 2024, Nature Astronomy 8, 1443.
+    along the slices, where it is broadest: D'Eugenio et al. 2024, Nature Astronomy 8, 1443. Approximate: across the slices a point
+    is slimmer, by up to a third, and cubes with large spaxels make it broader.
     """
     wavelength = asked.wavelength_um
     grating = asked.text("GRATING")
@@ -137,8 +138,8 @@ def _muse(asked: _Asked) -> Spread:
     """MUSE, wide field.
 
     FWHM of a line = 5.866e-8 l^2 - 9.187e-4 l + 6.040 Angstrom, l in Angstrom: Bacon et al. 2017, A&A 608, A1, equation 8 (UDF-10).
-    The point-spread function is the seeing of the night: that of the same paper's mosaic stands for it, 0.71 arcsec at 4750 and
-    0.57 at 9350 Angstrom.
+    The point-spread function is the seeing of the night, which may be twice as broad: that of the same paper's mosaic stands for
+    it, 0.71 arcsec at 4750 and 0.57 at 9350 Angstrom.
     """
     angstrom = asked.wavelength_um * 1e4
     width = 5.866e-8 * angstrom**2 - 9.187e-4 * angstrom + 6.040
@@ -150,29 +151,31 @@ def _muse(asked: _Asked) -> Spread:
 def _fifi(asked: _Asked) -> Spread:
     """FIFI-LS on SOFIA: RESOLUN tells the resolving power; a point source is as broad as diffraction makes it.
 
-    FWHM = 1.03 l / D for the 2.5 m that the telescope's secondary mirror uses (SOFIA Observer's Handbook).
+    Approximate: FWHM = 1.03 l / D for the 2.5 m that the telescope's secondary mirror uses (SOFIA Observer's Handbook); its
+    jitter and the spaxels of 6 and 12 arcsec make it broader.
     """
     return Spread(math.nan, _diffraction(asked.wavelength_um, 2.5), "FIFI-LS: diffraction at 2.5 m")
 
 
-PACS_UM = (60.0, 90.0, 120.0, 150.0)
-PACS_KMS = (90.0, 125.0, 295.0, 250.0)
+PACS_KMS = (
+    ((55.0, 60.0, 72.0), (114.0, 98.0, 55.0)),
+    ((75.0, 90.0), (156.0, 121.0)),
+    ((105.0, 158.0, 175.0, 210.0), (318.0, 239.0, 212.0, 140.0)),
+)
+"""Wavelengths (um) and full widths of an unresolved line there (km/s), in the third, second and first order."""
 
 
 def _pacs(asked: _Asked) -> Spread:
     """PACS on Herschel.
 
-    Lines are 90 km/s broad at 60 um (third order), 125 at 90 (second), 295 at 120 and 250 at 150 um (first); beams 9.5 arcsec from
-    55 to 100 um, 14.5 at 200: PACS Observer's Manual (HERSCHEL-HSC-DOC-0832), as Cormier et al. 2015, A&A 578, A53 quote it. In
-    the first order interpolated, in the others of constant width in wavelength.
+    Widths of lines: PACS Observer's Manual (HERSCHEL-HSC-DOC-0832), table 4.1, interpolated. Below 72 um the third order is
+    assumed, above 103 the first: approximate, for orders overlap. Beams: 9.5 arcsec from 55 to 100 um, 14.5 at 200, as Cormier et
+    al. 2015, A&A 578, A53 quote that manual; in between approximate.
     """
     wavelength = asked.wavelength_um
-    if wavelength < 103:
-        near = 0 if wavelength < 72 else 1
-        width = PACS_KMS[near] * PACS_UM[near] / wavelength
-    else:
-        width = float(np.interp(wavelength, PACS_UM[2:], PACS_KMS[2:]))
+    order = 0 if wavelength < 72 else 1 if wavelength < 103 else 2
     fwhm = float(np.interp(wavelength, (100.0, 200.0), (9.5, 14.5)))
+    width = float(np.interp(wavelength, *PACS_KMS[order]))
     return Spread(LIGHT_KM_S / width, fwhm, "PACS: Observer's Manual, Cormier et al. 2015")
 
 
@@ -180,7 +183,8 @@ def _irs(asked: _Asked) -> Spread:
     """IRS on Spitzer.
 
     Low resolution: R = 16.533 l, 8.267 l, 5.905 l and 2.952 l in the orders that end at 7.6, 14.5, 20.5 and 38.5 um; high: 600 (IRS
-    Instrument Handbook 5.0, section 4.1.3, figures 4.8 and 4.9). The planes tell which of both. FWHM = 1.03 l / D for 0.85 m.
+    Instrument Handbook 5.0, section 4.1.3, figures 4.8 and 4.9). The planes tell which of both.
+    Approximate: FWHM = 1.03 l / D for 0.85 m, which spaxels of 1.8 to 5.1 arcsec make broader.
     """
     wavelength = asked.wavelength_um
     slopes = ((7.6, 16.5333), (14.5, 8.2667), (20.5, 5.9048), (math.inf, 2.9524))

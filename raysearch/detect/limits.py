@@ -7,16 +7,16 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.detect import filters
+from raysearch.detect import filters, sweeps
 from raysearch.detect.field import Field
-from raysearch.detect.noise import MAD
+from raysearch.detect.noise import spread
 from raysearch.detect.sky import Sky
 from raysearch.detect.units import FluxScale
 from raysearch.model import Limit, Target, Window
 
-SURE = 1.645 * 0.8
-"""Standard deviations by which a line must lie above the threshold to be found with a probability of 95 %: 1.645 of a normal
-distribution (one-sided), of whose scatter the highest of several filters and neighbouring voxels has 0.8 times (simulated)."""
+SURE = 1.0
+"""Standard deviations by which a line must lie above the threshold to be found with a probability of 95 %: less than the 1.645 of a
+normal distribution (one-sided), for the highest of several filters and neighbouring voxels counts (simulated)."""
 
 CLIP = 3.0
 """Noise beyond this many standard deviations is counted as this much."""
@@ -34,7 +34,7 @@ TINY = np.float32(1e-12)
 def limit(field: Field, threshold: float, window: Window, sky: Sky | None, flux: FluxScale, target: Target | None = None) -> Limit:
     """Return the flux that a point source's unresolved line would have needed to be found with a probability of 95 %.
 
-    At the target's place and the line's expected wavelength: (threshold + 1.3) times the error of the flux that the matched
+    At the target's place and the line's expected wavelength: (threshold + 1) times the error of the flux that the matched
     filter measures there, its scatter in line-free planes taken for noise; raised by what a line loses that lies between planes and
     spaxels, and by what it adds to the noise measured around it. Where the target lies beyond the field or on spaxels without data,
     and where there is no target, the median over the field.
@@ -79,7 +79,7 @@ def _flux(
     if math.isnan(error):
         error = float(np.median(errors[np.isfinite(errors)]))
     factor = float(np.interp(plane, np.arange(len(flux.factor)), flux.factor))
-    needed = (threshold + SURE) * _loss(field, (threshold + SURE) * excess)
+    needed = (threshold + SURE) * _loss(field, threshold + SURE, excess)
     return needed * error * factor, f"95 %, point source, unresolved line; {where}"
 
 
@@ -93,14 +93,19 @@ def flux_errors(field: Field, plane: float) -> tuple[NDArray[np.float64], float]
     live = field.good[near]
     if not live.any() or not field.null.any():
         return np.full(live.shape, math.nan), math.nan
-    unit = field.sigma[field.good].min()  # keeps float32 from under- and overflowing
-    weight = (unit / field.sigma) ** 2
-    below = filters.smooth(_along(weight, field.lsf_planes, 2), field.psf_spaxels, 2)
-    above = filters.smooth(_along(weight * (field.residual / unit), field.lsf_planes, 1), field.psf_spaxels)
-    output = (above * field.good / np.sqrt(np.maximum(below, TINY)))[field.null]
-    bound = CLIP * MAD * float(np.median(np.abs(output[field.good[field.null]])))
-    np.clip(output, -bound, bound, out=output)
-    variance = np.einsum("zij,zij->ij", output, output) / np.maximum(field.good[field.null].sum(axis=0), 1)
+    unit = field.sigma.min()  # keeps float32 from under- and overflowing
+    inverse = unit / field.sigma
+    weight = inverse * inverse
+    inverse *= field.residual / field.sigma
+    work = np.empty((2, *weight.shape), dtype=np.float32)
+    below = filters.smooth(filters.along(weight, field.lsf_planes, 2), field.psf_spaxels, 2, work[0])
+    above = filters.smooth(filters.along(inverse, field.lsf_planes), field.psf_spaxels, 1, work[1])
+    sweeps.matched(above.ravel(), below.ravel(), field.good.ravel(), TINY, inverse.ravel())
+    planes, variance = np.flatnonzero(field.null), np.empty(live.size, dtype=np.float32)
+    bound = np.float32(CLIP * spread(inverse[planes], 40_000))
+    sweeps.clipped_squares(inverse.reshape(len(inverse), -1), planes, bound, variance)
+    part = np.maximum(np.count_nonzero(field.good[planes], axis=0), 1) / len(planes)
+    variance = variance.reshape(live.shape) / part
     share = filters.smooth(live[None].astype(np.float32), AROUND)[0]
     local = filters.smooth((variance * live).astype(np.float32)[None], AROUND)[0] / np.maximum(share, TINY)
     excess = np.sqrt(local.astype(np.float64))
@@ -108,17 +113,20 @@ def flux_errors(field: Field, plane: float) -> tuple[NDArray[np.float64], float]
     return np.where(live, errors, np.nan), float(np.median(excess[live]))
 
 
-def _loss(field: Field, height: float) -> float:
+def _loss(field: Field, height: float, excess: float) -> float:
     """Return the factor by which a line must be brighter than the matched filter's error alone says.
 
     A line that lies u off the centre of a plane or spaxel loses 1 - exp(-u^2 / (4 s^2)) of its height in a filter of standard
     deviation s: on average over u from -0.5 to 0.5, along three axes. And a line is part of the scatter of its own spaxels, each
-    voxel of it up to `VOXEL` standard deviations, which the noise is measured from.
+    voxel of it up to `VOXEL` standard deviations, which the noise is measured from; and of the scatter of the filter's outputs
+    around it, each up to `CLIP`, by which all are divided.
 
     Parameters
     ----------
     height
-        The line's S/N for noise that is independent from voxel to voxel.
+        The line's S/N.
+    excess
+        By how much that is larger for noise that is independent from voxel to voxel.
     """
     offsets = (np.arange(20) + 0.5) / 40
     widths = np.hypot((field.lsf_planes, field.psf_spaxels, field.psf_spaxels), 0.29)
@@ -126,17 +134,20 @@ def _loss(field: Field, height: float) -> float:
     bells = [filters.profile(width, math.ceil(3 * width)) for width in (field.lsf_planes, field.psf_spaxels, field.psf_spaxels)]
     line, tall, wide = (bell / math.sqrt(float(bell @ bell)) for bell in bells)
     spatial = np.outer(tall, wide)
-    voxels = np.minimum(height * line[:, None, None] * spatial, VOXEL)
+    voxels = np.minimum(height * excess * line[:, None, None] * spatial, VOXEL)
     own = (voxels**2).sum(axis=0) / len(field.good)
     own = filters.smooth(own[None].astype(np.float32), 1.0)[0]
-    return math.sqrt(1 + float((own * spatial**2).sum())) / kept
+    added = _added(math.sqrt(2) * widths, height, len(field.good))
+    return math.sqrt((1 + float((own * spatial**2).sum())) * (1 + added)) / kept
 
 
-def _along(values: NDArray[np.float32], width: float, power: int) -> NDArray[np.float32]:
-    """Return the planes correlated with a line's profile, to this power."""
-    n = len(values)
-    correlated: NDArray[np.float32] = (filters.correlation(n, width, power) @ values.reshape(n, -1)).reshape(values.shape)
-    return correlated
+def _added(widths: NDArray[np.float64], height: float, planes: int) -> float:
+    """Return what a line adds to the variance of the outputs around it, where it is this high and broad (planes, spaxels)."""
+    steps = np.arange(-math.ceil(4 * widths.max()), math.ceil(4 * widths.max()) + 1)
+    along, tall, wide = (np.exp(-((steps / width) ** 2) / 2) for width in widths)
+    seen = (np.minimum(height * along[:, None, None] * np.outer(tall, wide), CLIP) ** 2).sum(axis=0) / planes
+    near = np.exp(-((steps / AROUND) ** 2) / 2) / (AROUND * math.sqrt(2 * math.pi))
+    return float(near @ seen @ near)
 
 
 def _at(errors: NDArray[np.float64], sky: Sky | None, target: Target) -> float:

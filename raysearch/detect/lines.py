@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.detect import instruments, limits, maps, measure, null, prepare, regions, units
+from raysearch.detect import instruments, limits, loops, maps, measure, null, prepare, regions, units
 from raysearch.detect.field import Detection, Field
 from raysearch.detect.filters import EXTENTS, WIDTHS
+from raysearch.detect.light import Light
 from raysearch.detect.sky import Sky
 from raysearch.detect.statistic import Statistic
 from raysearch.errors import ConfigError
@@ -35,6 +36,9 @@ LEVEL = 3.0
 
 LEAST_NULL = 500.0
 """Line-free voxels without which false alarms cannot be told."""
+
+LEAST_FREE = 0.25
+"""Part of the planes around those searched that the target's other lines must leave; else these are not left out of the null."""
 
 FWHM = math.sqrt(8 * math.log(2))
 """Full width at half maximum of a Gaussian, in standard deviations."""
@@ -79,6 +83,7 @@ class Lines:
         if not isinstance(maps, bool):
             raise ConfigError(f"maps = {maps!r}; it is true or false")
         self._maps = maps
+        loops.keep_memory()
         self.columns: Mapping[str, str] = {**measure.COLUMNS, **({"map": "bytes"} if maps else {})}
 
     def detect(self, pixels: Pixels) -> list[Candidate | Limit]:
@@ -94,6 +99,7 @@ class Lines:
         if used.stop - used.start < 2 * grid.gap + prepare.LEAST_PLANES:
             return [_no_limit(window, "too few planes around the line to tell its continuum and noise")]
         field = prepare.prepare(window, used, searched, grid)
+        field = replace(field, null=self._without_other_lines(field, window, product))
         if not field.good[searched].any():
             return [_no_limit(window, "no good data where the line may lie")]
         target = product.targets.get(window.target)
@@ -104,6 +110,14 @@ class Lines:
         if not found:
             return [limits.limit(search.field, search.threshold, window, product.sky, flux, target)]
         return [self._candidate(search.field, detection, window, product, flux, target) for detection in found]
+
+    def _without_other_lines(self, field: Field, window: Window, product: Product) -> NDArray[np.bool_]:
+        """Return the planes of the null in which no other line of the same target may lie; all where too few would be left."""
+        free = field.null.copy()
+        for other in product.windows:
+            if other.target == window.target and other.line != window.line:
+                free &= np.abs(field.wavelength_um / other.observed_um - 1) * prepare.LIGHT_KM_S > self.velocity
+        return free if free.sum() >= LEAST_FREE * field.null.sum() else field.null
 
     def _grid(self, window: Window, product: Product) -> prepare.Grid:
         """Return the widths of a line and of a point source in this window's planes and spaxels."""
@@ -121,9 +135,10 @@ class Lines:
         self, field: Field, found: Detection, window: Window, product: Product, flux: units.FluxScale, target: Target | None
     ) -> Candidate:
         """Return the record of one detection."""
-        values = measure.measure(field, found, window, product.sky, flux, target, product.windows)
+        light = Light.of(field, found)
+        values = measure.measure(field, found, light, window, product.sky, flux, target, product.windows, product.nowhere)
         if self._maps:
-            values["map"] = maps.line_map(field, found, window, product.sky, flux)
+            values["map"] = maps.line_map(field, light, window, product.sky, flux)
         wavelength = measure.wavelength_um(window, values["velocity_kms"])
         return Candidate(window.target, values, window.line.name, window.line.rest_um, wavelength)
 
@@ -135,6 +150,8 @@ class Product:
     header: Any
     """The science header (astropy.io.fits.Header)."""
     sky: Sky | None
+    nowhere: str
+    """Why there is no sky; empty where there is one."""
     targets: Mapping[str, Target]
     windows: tuple[Window, ...]
 
@@ -144,8 +161,8 @@ class Product:
         from astropy.io import fits
 
         header = fits.Header.fromstring(pixels.header)
-        sky, _ = Sky.from_header(header)
-        return cls(header, sky, {target.name: target for target in pixels.targets}, pixels.windows)
+        sky, nowhere = Sky.from_header(header)
+        return cls(header, sky, nowhere, {target.name: target for target in pixels.targets}, pixels.windows)
 
     @property
     def spaxel_sr(self) -> float:
@@ -171,20 +188,33 @@ class Search:
         if volume[up | down].sum() < LEAST_NULL:
             self.problem = "too few good voxels around the line to tell its noise"
             return
-        self._peaks = self._credible(1)
-        self.null = null.of_both(
+        self._peaks, rejected, margins = self._credible(1)
+        tail = null.of_both(
             self._heights(self._peaks, up, 1),
             float(volume[up].sum()),
-            self._heights(self._credible(-1), down, -1),
+            self._heights(self._credible(-1)[0], down, -1),
             float(volume[down].sum()),
         )
+        told = null.with_leaks(tail, self._heights(rejected, up, 1), margins[up[rejected[:, 0]]], float(volume[up].sum()))
+        self.null = null.with_rare(told, self._searched_kms(), self._volume)
         self.threshold = self.null.threshold(false_alarm, self._volume)
 
-    def _credible(self, sign: int) -> NDArray[np.intp]:
-        """Return the peaks that the instrument can show, in the cube or (-1) in the cube turned upside down."""
+    def _searched_kms(self) -> float:
+        """Return the range of velocities searched, km/s."""
+        axis = self.field.wavelength_um
+        widths = np.abs(np.gradient(axis)) if len(axis) > 1 else np.zeros(1)
+        return float((widths / axis)[self.field.searched].sum()) * prepare.LIGHT_KM_S
+
+    def _credible(self, sign: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+        """Return the peaks that the instrument can show, in the cube or (-1) in the cube turned upside down; and the others.
+
+        Third, by how many standard deviations each of the others is too sharp.
+        """
         values = self.statistic.highest if sign > 0 else -self.statistic.lowest
         places = regions.peaks(values, null.LOWEST)
-        return places[~self.statistic.too_sharp(places, sign)]
+        sharpness = self.statistic.sharpness(places, sign)
+        rejected = sharpness > 0
+        return places[~rejected], places[rejected], sharpness[rejected]
 
     def _heights(self, places: NDArray[np.intp], planes: NDArray[np.bool_], sign: int) -> NDArray[np.float32]:
         """Return the heights of those peaks that lie in these planes."""

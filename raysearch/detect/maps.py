@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.detect.field import Detection, Field
+from raysearch.detect.field import Field
 from raysearch.detect.light import LIGHT_KM_S, Light
 from raysearch.detect.sky import Sky
 from raysearch.detect.units import FluxScale
@@ -24,14 +24,13 @@ LEAST_SNR = 3.0
 BLOCK = 2880
 
 
-def line_map(field: Field, found: Detection, window: Window, sky: Sky | None, flux: FluxScale) -> bytes:
+def line_map(field: Field, light: Light, window: Window, sky: Sky | None, flux: FluxScale) -> bytes:
     """Return a gzipped FITS file with the images FLUX, SNR and VELOCITY of a candidate and its surroundings.
 
     FLUX is the line's flux of each spaxel, W m^-2, by least squares with the profile of the whole region; where the cube's unit is
     not known it is the sum over the line's planes in that unit. SNR is that in standard deviations. VELOCITY is that of the line's
     flux-weighted middle in each spaxel of S/N 3 and more, km/s. NaN where the cube has no data. The same bytes for the same input.
     """
-    light = Light.of(field, found)
     cut = _around(light.aperture)
     known = light.variance > 0
     scale = float(np.interp(light.line.centre, np.arange(len(flux.factor)), flux.factor))

@@ -77,11 +77,13 @@ EXTENDED = 1.15
 def measure(
     field: Field,
     found: Detection,
+    light: Light,
     window: Window,
     sky: Sky | None,
     flux: FluxScale,
     target: Target | None = None,
     others: Sequence[Window] = (),
+    nowhere: str = "no positions: the header tells none",
 ) -> dict[str, Any]:
     """Return everything a candidate says, by column (`COLUMNS`).
 
@@ -91,6 +93,8 @@ def measure(
         The window as it was searched.
     found
         What was found in it; its plane counts from the field's first.
+    light
+        Of that.
     window
         For the line, its redshift and the cube's ends.
     sky
@@ -101,8 +105,9 @@ def measure(
         Offset and direction count from it; None where there is none.
     others
         The cube's windows, whose lines may be blended with this one; `window` itself may be among them.
+    nowhere
+        Why there is no `sky`, where there is none.
     """
-    light = Light.of(field, found)
     notes = [*_quality(field, found, light), *_blends(field, window, light.line, others)]
     values: dict[str, Any] = dict.fromkeys(COLUMNS, math.nan)
     values |= {"snr": found.snr, "false_alarm": found.false_alarm, "spaxels": int(found.spaxels.sum())}
@@ -113,7 +118,7 @@ def measure(
     if flux.problem:
         notes.append(flux.problem)
     if sky is None:
-        notes.append("no positions: the header has no celestial coordinates that can be read")
+        notes.append(nowhere)
     else:
         values |= _places(found, light, sky, target)
     values["notes"] = "; ".join(notes)

@@ -61,23 +61,23 @@ def prepare(window: Window, used: slice, searched: slice, grid: Grid) -> Field:
     planes = {name: plane[used] for name, plane in window.planes.items()}
     science, error, unit = scaled(planes)
     good = noise.usable(science, error, planes)
-    live = np.count_nonzero(good, axis=0) >= LEAST_PLANES
-    sound = _spectra(good, live)
-    spectra, errors = _spectra(science, live), _spectra(error, live)
-    spectra[~sound], errors[~sound] = 0, 1
+    good &= np.count_nonzero(good, axis=0) >= LEAST_PLANES
+    spectra, errors, sound = (_spectra(cube) for cube in (science, error, good))
     residual = continuum.subtract(spectra, errors, sound, grid.gap, grid.reach)
-    sigma = noise.measured(residual, errors, sound, live)
+    with np.errstate(invalid="ignore", over="ignore"):  # voxels that are not good
+        sigma = noise.measured(residual, errors, sound, good.shape[1:])
+        spectra -= residual
+    spectra[~sound] = 0
     sound &= np.isfinite(sigma)
-    spectra -= residual
     residual *= sound
     free = np.ones(len(science), dtype=bool)
     free[max(0, searched.start - grid.gap) : searched.stop + grid.gap] = False
     return Field(
         wavelength_um=window.wavelength_um[used],
-        residual=_cube(residual * unit, live, 0),
-        sigma=_cube(sigma * unit, live, np.inf),
-        good=_cube(sound, live, fill=False),
-        continuum=_cube(spectra * unit, live, 0),
+        residual=(residual * unit).reshape(good.shape),
+        sigma=(sigma * unit).reshape(good.shape),
+        good=good,
+        continuum=(spectra * unit).reshape(good.shape),
         searched=searched,
         lsf_planes=grid.lsf_planes,
         psf_spaxels=grid.psf_spaxels,
@@ -96,18 +96,11 @@ def scaled(planes: dict[str, NDArray[Any]]) -> tuple[NDArray[np.float32], NDArra
     middle = float(np.median(sample)) if len(sample) else 1.0
     unit = np.float32(2.0 ** min(max(round(math.log2(middle)), -100), 100))
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        values = (science / unit).astype(np.float32)
-        error = (planes["ERR"] / unit).astype(np.float32) if "ERR" in planes else np.ones_like(values)
+        values = np.ascontiguousarray(science / unit, dtype=np.float32)
+        error = np.ascontiguousarray(planes["ERR"] / unit, dtype=np.float32) if "ERR" in planes else np.ones_like(values)
     return values, error, unit
 
 
-def _spectra(values: NDArray[Any], live: NDArray[np.bool_]) -> NDArray[Any]:
-    """Return the spectra of the live spaxels of (planes, y, x), of shape (spaxels, planes)."""
-    return np.ascontiguousarray(values.reshape(len(values), -1)[:, np.flatnonzero(live)].T)
-
-
-def _cube(spectra: NDArray[Any], live: NDArray[np.bool_], fill: float) -> NDArray[Any]:
-    """Return the spectra of the live spaxels as (planes, y, x), `fill` elsewhere."""
-    cube = np.full((spectra.shape[1], live.size), fill, dtype=spectra.dtype)
-    cube[:, np.flatnonzero(live)] = spectra.T
-    return cube.reshape(-1, *live.shape)
+def _spectra(cube: NDArray[Any]) -> NDArray[Any]:
+    """Return (planes, y, x) as (planes, spaxels), the same memory."""
+    return cube.reshape(len(cube), -1)

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 from numpy.typing import NDArray
+
+from raysearch.detect import sweeps
 
 APART = 3
 """Of two peaks nearer than this in every direction (planes, spaxels), the lower does not count."""
 
-NEIGHBOURS = [step for step in itertools.product((-1, 0, 1), repeat=3) if any(step)]
+MOST = 10_000
+"""Peaks for which there is room at first."""
 
 
 def peaks(statistic: NDArray[np.float32], least: float) -> NDArray[np.intp]:
     """Return the places (plane, y, x) of the local maxima at `least` or above, the highest first, shape (k, 3)."""
-    n, y, x = statistic.shape
-    padded = np.full((n + 2, y + 2, x + 2), -np.inf, dtype=np.float32)
-    padded[1:-1, 1:-1, 1:-1] = statistic
-    flat = padded.ravel()
-    places = np.flatnonzero(flat >= least)
-    for plane, row, column in NEIGHBOURS:
-        step = (plane * (y + 2) + row) * (x + 2) + column
-        other, own = flat[places + step], flat[places]
-        places = places[other < own] if step < 0 else places[other <= own]
-    order = np.lexsort((places, -flat[places]))
-    found = np.stack(np.unravel_index(places[order], padded.shape), axis=1) - 1
-    return _apart(found)
+    places = np.empty((MOST, 3), dtype=np.intp)
+    count = sweeps.maxima(statistic, np.float32(least), places)
+    if count > MOST:
+        places = np.empty((count, 3), dtype=np.intp)
+        sweeps.maxima(statistic, np.float32(least), places)
+    places = places[:count]
+    return _apart(places[np.argsort(-statistic[tuple(places.T)], kind="stable")])
 
 
 def _apart(places: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from raysearch.detect import profile
 from raysearch.detect.continuum import DEGREE
 from raysearch.detect.field import Field
+from raysearch.detect.filters import WIDTHS
 from raysearch.detect.noise import MAD
 from raysearch.detect.profile import Profile
 
@@ -35,6 +36,9 @@ LEAST_SPAXELS = 20
 UNDONE = 3
 """Steps that undo what polynomials do to it."""
 
+PRIOR = 4.0
+"""An error told by the planes' scatter and correlation weighs as much as this many independent sums over line-free planes."""
+
 LAGS = 4
 """Planes over which noise is taken to be correlated."""
 
@@ -43,6 +47,10 @@ LAGS = 4
 class Baseline:
     """The planes beside a line, which tell its continuum and its noise."""
 
+    centre: float
+    """Of the line, planes."""
+    half: float
+    """How far the planes that it spans reach from there."""
     planes: NDArray[np.intp]
     """Line-free planes, at most `REACH` on each side."""
     fit: NDArray[np.float64]
@@ -58,14 +66,22 @@ class Baseline:
         every = np.arange(len(field.good))
         away = np.abs(every - line.centre)
         half = BESIDE * max(line.width, field.lsf_planes) + 1
-        planes = every[(away > half) & (away <= half + REACH) & field.good.any(axis=(1, 2))]
+        planes = every[(away > half) & (away <= half + REACH) & field.good.any(axis=(1, 2)) & ~_lit(field)]
         if len(planes) < LEAST_BESIDE:
-            return cls(planes, np.zeros((len(every), len(planes))), np.ones(1), 1.0)
+            return cls(line.centre, half, planes, np.zeros((len(every), len(planes))), np.ones(1), 1.0)
         terms = np.vander((every - line.centre) / (half + REACH), DEGREE + 1)
         fit = (terms @ np.linalg.pinv(terms[planes])).astype(np.float64)
         left = np.eye(len(planes)) - fit[planes]
         correlation = _correlation(field, planes, left) if like is None else like.correlation
-        return cls(planes, fit, correlation, float(_left(planes, left, correlation)[0]))
+        return cls(line.centre, half, planes, fit, correlation, float(_left(planes, left, correlation)[0]))
+
+
+def _lit(field: Field) -> NDArray[np.bool_]:
+    """Return the planes beyond those searched that show other lines."""
+    gap = math.ceil(2 * WIDTHS[-1] * field.lsf_planes)
+    lit = ~field.null
+    lit[max(0, field.searched.start - gap) : field.searched.stop + gap] = False
+    return lit
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +95,38 @@ class Spectrum:
     covered: NDArray[np.float64]
     """Part of the light whose voxels are good."""
     baseline: Baseline
+    quiet: NDArray[np.float64]
+    """What the search left of the planes without lines, in units of `sigma`; NaN in all others."""
     excess: float
     """By how much the scatter beside the line exceeds that of independent voxels."""
 
     @classmethod
-    def of(cls, field: Field, inside: NDArray[np.bool_], light: NDArray[np.float64], baseline: Baseline) -> Spectrum:
-        """Return the sum over the spaxels `inside`, each of which holds this much of the `light`."""
+    def of(
+        cls, field: Field, weight: NDArray[np.float64], light: NDArray[np.float64], baseline: Baseline, *, compact: bool = False
+    ) -> Spectrum:
+        """Return the sum over the spaxels with a `weight`, each of which holds this much of the `light`.
+
+        What the search left of line-free planes tells the noise of sums; not near lines that fill the field, which spoil the
+        continuum that is foretold from them: there, what the polynomial leaves.
+        """
+        inside = weight > 0
+        weights, parts = weight[inside], (weight * light)[inside]
         good = field.good[:, inside]
-        parts = light[inside]
         variance = np.where(good, field.sigma[:, inside], 0.0).astype(np.float64) ** 2
         covered = good @ parts / max(float(parts.sum()), 1e-300)
         dark = covered <= 0.5
         scale = np.where(dark, 1.0, covered)
-        sigma = np.where(dark, math.inf, np.sqrt(variance.sum(axis=1)) / scale)
-        residual = field.residual[:, inside].sum(axis=1, dtype=np.float64) / scale
+        sigma = np.where(dark, math.inf, np.sqrt(variance @ weights**2) / scale)
+        residual = field.residual[:, inside] @ weights / scale
+        away = np.abs(np.arange(len(dark)) - baseline.centre) > baseline.half + REACH
+        quiet = np.where(field.null & ~dark & (away | compact), residual / sigma, math.nan)
         if np.count_nonzero(np.isfinite(sigma[baseline.planes])) < LEAST_BESIDE:
-            return cls(residual, sigma, covered, baseline, 1.0)
-        values = residual + _filled(field.continuum[:, inside], good).sum(axis=1, dtype=np.float64)
+            return cls(residual, sigma, covered, baseline, quiet, 1.0)
+        values = residual + _filled(field.continuum[:, inside], good) @ weights
         flat, excess = _flattened(values, sigma, baseline)
-        return cls(flat, sigma, covered, baseline, excess)
+        if not compact:
+            quiet[baseline.planes] = np.where(dark, math.nan, flat / sigma / math.sqrt(max(baseline.left, 0.1)))[baseline.planes]
+        return cls(flat, sigma, covered, baseline, quiet, excess)
 
     @property
     def noise(self) -> profile.Noise:
@@ -110,7 +139,25 @@ class Spectrum:
         whole[self.baseline.planes] -= weight @ self.baseline.fit
         used = np.flatnonzero(whole)
         errors = whole[used] * np.where(np.isfinite(self.sigma[used]), self.sigma[used], 0.0) * self.excess
-        return float(weight @ self.values), math.sqrt(max(float(errors @ self.noise.related(used) @ errors), 0.0))
+        told = math.sqrt(max(float(errors @ self.noise.related(used) @ errors), 0.0))
+        return float(weight @ self.values), self._seen(weight, told)
+
+    def _seen(self, weight: NDArray[np.float64], told: float) -> float:
+        """Return the error of a weighted sum: that told by the planes' scatter, and the scatter of the same sum over quiet planes.
+
+        The latter knows fringes and all else that is correlated over many planes and spaxels; but such sums are few.
+        """
+        used = np.flatnonzero(weight)
+        planes = np.arange(used[0], used[-1] + 1) if len(used) else used
+        kernel = weight[planes] * np.where(np.isfinite(self.sigma[planes]), self.sigma[planes], 0.0)
+        sums = np.correlate(self.quiet, kernel) if 0 < len(kernel) <= len(self.quiet) else np.zeros(0)
+        sums = sums[np.isfinite(sums)]
+        if len(sums) <= len(kernel):
+            return told
+        bound = 3.0 * MAD * float(np.median(np.abs(sums)))
+        squares = float(np.mean(np.clip(sums, -bound, bound) ** 2))
+        independent = 1 + len(sums) / len(kernel)
+        return math.sqrt((PRIOR * told**2 + independent * squares) / (PRIOR + independent))
 
 
 def _filled(continuum: NDArray[np.float32], good: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -409,6 +409,39 @@ def measure_time(rows: Rows) -> None:
         rows.add("time", "star", name, "ms per window", 1e3 * float(np.median(spent)), trials=len(spent))
 
 
+def measure_speed(kinds: dict[str, Noise], times: int) -> str:
+    """Return a table of processor times of one window: the best and the median of so many searches of windows without a line."""
+    detectors = {"lines": open_detector("lines"), "published": open_detector("published")}
+    rows = [
+        "| noise | spaxels | `lines`, best | `lines`, median | `published`, best | `published`, median |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, make in speed_cases(kinds).items():
+        cells = []
+        for detector in detectors.values():
+            scenes = [cut(make(seed, planes_for([detector])), detector.window) for seed in range(min(times, 5))]
+            spent = [processor_ms(detector, scenes[k % len(scenes)]) for k in range(-1, times)][1:]  # the first one compiles
+            cells += [f"{min(spent):.1f}", f"{np.median(spent):.1f}"]
+        rows.append(f"| {name} | {scenes[0].window.sci.shape[1]} x {scenes[0].window.sci.shape[2]} | {' | '.join(cells)} |")
+    return f"Processor time of a window, ms, of {times} searches\n\n" + "\n".join(rows)
+
+
+def speed_cases(kinds: dict[str, Noise]) -> dict[str, Callable[..., Scene]]:
+    """Return what makes the windows that are timed."""
+    cases: dict[str, Callable[..., Scene]] = {}
+    for name in ("star", "everything"):
+        for size in (25, 45, 200):
+            spec = replace(NOISES[name], ny=size, nx=size)
+            cases[f"{name}, {size}"] = lambda seed, planes, spec=spec: make_noise(replace(spec, planes=planes), seed)
+    return cases | {name: kinds[name].make for name in JWST if name in kinds}
+
+
+def processor_ms(detector, scene: Scene) -> float:
+    started = time.process_time()
+    detector.detect(scene.pixels)
+    return 1e3 * (time.process_time() - started)
+
+
 def lines_detector(noise: Noise, false_alarm: float):
     return open_detector("lines", {"false_alarm": false_alarm, "velocity": noise.velocity, "maps": False})
 
@@ -483,11 +516,15 @@ def main() -> None:
     parser.add_argument("--noise", nargs="*", default=[], help=f"only these kinds: {', '.join([*REAL, *NOISES])}")
     parser.add_argument("--only", nargs="*", default=EXPERIMENTS, choices=EXPERIMENTS, help="only these experiments")
     parser.add_argument("--first-seed", type=int, default=0, help="0 for the benchmark; 200000 and above to look around")
+    parser.add_argument("--speed", action="store_true", help="only the time of a window, by kind and size (with OMP_NUM_THREADS=1)")
     parser.add_argument("--out", type=Path, help="folder for detection.ecsv, detection.md and detection.png")
     parser.add_argument("--docs", action="store_true", help="write the tables and the figure of docs/detection.md")
     arguments = parser.parse_args()
     arguments.windows = arguments.windows or (400 if arguments.quick else 4000)
     arguments.injections = arguments.injections or (10 if arguments.quick else 40)
+    if arguments.speed:
+        print(measure_speed(noises(), 10 if arguments.quick else 40))
+        return
     rows = measure(arguments)
     text = report(rows)
     print(text)

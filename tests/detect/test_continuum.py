@@ -14,7 +14,8 @@ def subtracted(spectrum, good=None, gap=4, sigma=1.0):
     )
     good = np.ones(rows.shape, bool) if good is None else np.tile(good, (6, 1))
     rows[~good] = 0
-    return continuum.subtract(rows, np.ones_like(rows), good, gap, 18)
+    columns = (np.ascontiguousarray(array.T) for array in (rows, np.ones_like(rows), good))
+    return continuum.subtract(*columns, gap, 18).T
 
 
 def line(centre, height, width=1.0):

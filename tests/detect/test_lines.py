@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.ndimage import gaussian_filter
 from scipy.special import erf
 
-from raysearch.detect import open_detector
+from raysearch.detect import null, open_detector
 from raysearch.detect.lines import Lines
 from raysearch.errors import ConfigError
 from raysearch.model import Candidate, Detector, Limit, Line, Pixels, Window
@@ -106,7 +106,7 @@ class TestOptions:
 class TestFinds:
     @pytest.mark.parametrize("err", [None, 0.3, 1.0, 3.0])
     def test_a_faint_line_in_its_place(self, err):
-        sci = noise(2) + line_at((91, 24, 22), 46.3, 8, 14, 260)
+        sci = noise(2) + line_at((91, 24, 22), 46.3, 8, 14, 300)
         errors = None if err is None else np.full_like(sci, 5.0 * err)
         (record,) = found(pixels(sci, errors))
         assert place(record) == (8, 14)
@@ -122,9 +122,9 @@ class TestFinds:
 
     def test_one_that_fills_the_field(self):
         sci = noise(4, blur=(0.5, 0.7, 0.7))
-        sci[45] += 6.0
-        sci[44] += 2.5
-        sci[46] += 2.5
+        sci[45] += 9.0
+        sci[44] += 3.8
+        sci[46] += 3.8
         records = found(pixels(sci))
         assert len(records) == 1
         assert records[0].values["spaxels"] > 0.8 * 24 * 22
@@ -263,6 +263,18 @@ def test_the_window_tells_what_the_whole_cube_tells():
         planes={k: p[first:stop] for k, p in window.planes.items()},
     )
     assert repr(Lines().detect(dataclasses.replace(whole, windows=(part,)))) == repr(Lines().detect(whole))
+
+
+def test_another_line_of_the_target_is_not_taken_for_noise(monkeypatch):
+    monkeypatch.setattr(null, "RARE", 0.0)  # the same for both
+    shape = (91, 24, 22)
+    made = pixels(noise(22) + line_at(shape, 46, 8, 14, 200) + line_at(shape, 70, 16, 5, 4000))
+    (window,) = made.windows
+    near = Line("near", LINE.rest_um + STEP * 25)
+    other = dataclasses.replace(window, line=near, position=70, searched=(65, 76))
+    (alone,) = found(made, false_alarm=0.9)[:1]
+    both = [r for r in found(dataclasses.replace(made, windows=(window, other)), false_alarm=0.9) if r.line == LINE.name]
+    assert min(r.values["false_alarm"] for r in both) < 0.5 * alone.values["false_alarm"]
 
 
 def test_a_window_that_does_not_say_what_is_searched_is_searched_around_its_line():

@@ -10,6 +10,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from raysearch.detect.field import Detection, Field
+from raysearch.detect.light import Light
 from raysearch.detect.maps import line_map
 from raysearch.detect.sky import Sky
 from raysearch.detect.units import FluxScale
@@ -50,8 +51,8 @@ def opened(sky=True, factor=2e-20, problem="", target="HD 1 'a' é"):
     sci = np.zeros((PLANES, 1, 1), np.float32)
     window = Window(Line("[Fe II] 17.936", 18.24), 0.0, (target,), MIDDLE, 0, PLANES, WAVELENGTH, {"SCI": sci})
     where = Sky.from_header(fits.Header(HEADER))[0] if sky else None
-    content = line_map(field, found, window, where, FluxScale(np.full(PLANES, factor), problem))
-    assert content == line_map(field, found, window, where, FluxScale(np.full(PLANES, factor), problem))
+    content = line_map(field, Light.of(field, found), window, where, FluxScale(np.full(PLANES, factor), problem))
+    assert content == line_map(field, Light.of(field, found), window, where, FluxScale(np.full(PLANES, factor), problem))
     hdus = fits.open(io.BytesIO(gzip.decompress(content)))
     hdus.verify("exception")
     return hdus, light, len(content)
@@ -71,7 +72,7 @@ def test_the_file_itself_is_standard(tmp_path):
     field, found, _ = turning_source()
     window = Window(Line("x", 18.24), 0.0, (), MIDDLE, 0, PLANES, WAVELENGTH, {"SCI": np.zeros((PLANES, 1, 1), np.float32)})
     path = tmp_path / "map.fits.gz"
-    path.write_bytes(line_map(field, found, window, None, FluxScale(np.ones(PLANES))))
+    path.write_bytes(line_map(field, Light.of(field, found), window, None, FluxScale(np.ones(PLANES))))
     assert fits.getdata(path, "FLUX").shape == fits.getdata(path, "SNR").shape
     assert len(gzip.decompress(path.read_bytes())) % 2880 == 0
 

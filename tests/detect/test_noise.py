@@ -9,10 +9,9 @@ SHAPE = (90, 12, 11)
 
 
 def measured(cube, error=None, good=None):
-    n = len(cube)
-    rows = [np.ascontiguousarray(a.reshape(n, -1).T) for a in (cube, np.ones_like(cube) if error is None else error)]
-    usable = np.ones(rows[0].shape, bool) if good is None else np.ascontiguousarray(good.reshape(n, -1).T)
-    return noise.measured(rows[0] * usable, rows[1], usable, np.ones(cube.shape[1:], bool)).T.reshape(cube.shape)
+    rows = [a.reshape(len(cube), -1) for a in (cube, np.ones_like(cube) if error is None else error)]
+    usable = np.ones(rows[0].shape, bool) if good is None else good.reshape(len(cube), -1)
+    return noise.measured(rows[0] * usable, rows[1], usable, cube.shape[1:]).reshape(cube.shape)
 
 
 def normal(seed=1):
@@ -75,15 +74,3 @@ def test_errors_that_are_none_are_heeded(error):
     assert [3, 4, 5] in bad
     assert [6, 7, 8] in bad
     assert len(bad) == 2 + 12 * 11
-
-
-@pytest.mark.parametrize("part", [0.25, 0.4, 0.5])
-def test_quantiles_are_those_of_the_good_values(part):
-    rng = np.random.default_rng(2)
-    values, good = rng.normal(size=(30, 17)).astype(np.float32), rng.random((30, 17)) > 0.4
-    good[3] = False
-    told = noise.quantiles(values, good, part)
-    assert told[3] == 0
-    for row in np.delete(np.arange(30), 3):
-        assert told[row] == pytest.approx(np.quantile(values[row][good[row]], part), abs=1e-5)
-    assert np.allclose(noise.quantiles(values, np.ones_like(good), part), np.quantile(values, part, axis=1), atol=1e-5)

@@ -58,3 +58,25 @@ def test_peaks_upwards_alone_tell_where_only_they_have_a_tail():
 def test_no_peaks_at_all_leave_a_threshold():
     nothing = null.of_both(np.zeros(0), 1000.0, np.zeros(0), 1000.0)
     assert 4 < nothing.threshold(0.01, 500.0) < 12
+
+
+def test_what_is_rejected_for_its_shape_tells_how_often_its_like_is_not():
+    usual = null.fit(gaussian_peaks(np.random.default_rng(6), 60), 60_000.0)
+    heights, margins = np.array([9.0, 8.0, 4.0]), np.array([0.0, 3.0, 60.0])
+    told = null.with_leaks(usual, heights, margins, 60_000.0)
+    assert told.expected(8.5, 6000.0) == pytest.approx(0.5 / 10)
+    assert told.expected(7.5, 6000.0) == pytest.approx((0.5 + 0.01695) / 10, rel=1e-3)
+    assert told.expected(9.5, 6000.0) == usual.expected(9.5, 6000.0)
+    assert told.expected(3.5, 6000.0) == usual.expected(3.5, 6000.0)
+    assert told.threshold(0.02, 6000.0) > 8.9 > usual.threshold(0.02, 6000.0)
+
+
+def test_no_height_of_some_standard_deviations_is_surer_than_rare_artefacts_let_it_be():
+    usual = null.fit(gaussian_peaks(np.random.default_rng(6), 60), 60_000.0)
+    told = null.with_rare(usual, 500.0, 6000.0)
+    for height in (4.0, 6.0, 8.0):
+        assert told.expected(height, 6000.0) == pytest.approx(usual.expected(height, 6000.0) + null.RARE / 2)
+    assert told.expected(16.0, 6000.0) == pytest.approx(usual.expected(16.0, 6000.0) + null.RARE / 2 / 2**null.RARE_FALL, rel=1e-9)
+    assert told.threshold(0.001, 6000.0) > 8.0 > usual.threshold(0.001, 6000.0)
+    wide = null.with_rare(usual, 5000.0, 60_000.0)
+    assert wide.expected(8.0, 60_000.0) == pytest.approx(10 * told.expected(8.0, 6000.0))

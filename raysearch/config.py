@@ -56,6 +56,9 @@ class Targets:
     names: tuple[str, ...] = _option((), convert.texts, "objects by any name that SIMBAD knows")
     table: str = _option("", convert.path, "a file: CSV, ECSV, VOTable, FITS, Parquet, Arrow")
     positions: tuple[tuple[float, float], ...] = _option((), convert.positions, "[[ra, dec], ...] in degrees, ICRS")
+    simbad_radius: float = _option(
+        0.0, convert.separation, "SIMBAD's objects this near to the table's or the positions, in their place"
+    )
     redshift: float = _option(0.0, convert.redshift, "where a target has none of its own")
     merge_radius: float = _option(0.0, convert.separation, "targets closer than this are one; 0: none are")
     redshift_range: tuple[float, ...] = _option((), convert.redshifts, "[lowest, highest]: searched instead of the targets' own")
@@ -160,6 +163,7 @@ class Services:
 _WHAT = ("targets", "observations", "match", "lines", "detector")
 _UNITS = {
     ("targets", "merge_radius"): "arcsec",
+    ("targets", "simbad_radius"): "arcsec",
     ("observations", "wavelength"): "um",
     ("match", "radius"): "arcsec",
     ("services", "timeout"): "s",
@@ -284,6 +288,8 @@ def _check(config: SearchConfig, source: str) -> SearchConfig:
     targets, observations = config.targets, config.observations
     if len(targets.sources) > 1:
         raise ConfigError(f"{source}: [targets] has {' and '.join(targets.sources)}; keep one")
+    if targets.simbad_radius and not (targets.table or targets.positions):
+        raise ConfigError(f"{source}: [targets] simbad_radius is for a table or positions; leave it out")
     if bool(observations.archive) == bool(observations.table):
         raise ConfigError(
             f"{source}: [observations] needs one of archive and table, not {'both' if observations.table else 'neither'}"

@@ -66,10 +66,25 @@ def ask_targets(config: SearchConfig, kept: Kept) -> tuple[list[Target], list[Qu
     if asked.names:
         targets, unknown, queries = simbad.query_names(asked.names, url=url, redshift=asked.redshift, answers=kept.at(url))
         return targets, queries, [f"SIMBAD has no position for {', '.join(map(repr, unknown))}"] if unknown else []
+    targets, notes = _own_targets(config)
+    if not asked.simbad_radius or not targets:
+        return targets, [], notes
+    radius = asked.simbad_radius
+    positions = [(target.ra, target.dec) for target in targets]
+    found, queries = simbad.query_around(positions, radius / 3600.0, url=url, redshift=asked.redshift, answers=kept.at(url))
+    notes.append(
+        f"SIMBAD has {len(found):,} objects within {radius:g} arcsec of the {len(targets):,} positions, which they replace"
+    )
+    return found, queries, notes
+
+
+def _own_targets(config: SearchConfig) -> tuple[list[Target], list[str]]:
+    """Return the targets of the user's table, or positions, and what is odd about them."""
+    asked = config.targets
     if asked.table:
         read = read_targets(asked.table, redshift=asked.redshift)
-        return read.targets, [], [f"{asked.table}: {problem}" for problem in read.problems]
-    return [Target(f"{ra:.6f} {dec:+.6f}", ra, dec, asked.redshift) for ra, dec in asked.positions], [], []
+        return read.targets, [f"{asked.table}: {problem}" for problem in read.problems]
+    return [Target(f"{ra:.6f} {dec:+.6f}", ra, dec, asked.redshift) for ra, dec in asked.positions], []
 
 
 def large_catalogue(config: SearchConfig) -> Catalogue | None:
@@ -83,6 +98,8 @@ def large_catalogue(config: SearchConfig) -> Catalogue | None:
         Observations are asked for around the targets only.
     """
     catalogue = open_catalogue(config.targets.table) if config.targets.table else None
+    if catalogue is not None and config.targets.simbad_radius:
+        raise ConfigError(f"{config.targets.table} has {catalogue.rows:,} targets, too many for simbad_radius; give fewer")
     if catalogue is not None and (config.observations.near_targets or config.observations.archive == "heasarc"):
         raise ConfigError(
             f"{config.targets.table} has {catalogue.rows:,} targets, too many to ask an archive around each of them; "

@@ -13,6 +13,7 @@ from raysearch.archives.sia import Sia2
 from raysearch.errors import ConfigError
 from raysearch.model import Target
 from raysearch.sources import Kept, OwnTable, open_archive
+from raysearch.testing import LocalArchive, demo_holdings
 
 LINES = {"list": [{"name": "a", "wavelength": "5 um"}]}
 TARGETS = {"positions": [[10.0, 20.0]]}
@@ -157,3 +158,26 @@ def test_names_that_simbad_does_not_know_are_told(monkeypatch):
     targets, _, notes = sources.ask_targets(asked, Kept.of(asked, "reuse"))
     assert targets == [TARGET]
     assert notes == ["SIMBAD has no position for 'Nobody 1'"]
+
+
+def test_objects_of_simbad_take_the_place_of_positions_near_them(tmp_path):
+    holdings = demo_holdings()
+    star, other = (row for row in holdings.targets[:2])
+    with LocalArchive(holdings) as archive:
+        positions = [[star["ra"], star["dec"] + 1 / 3600], [200.0, -45.0]]
+        asked = search(
+            targets={"positions": positions, "simbad_radius": "2 arcsec"},
+            observations={"table": "x"},
+            services={"simbad": archive.services["simbad"]},
+        )
+        targets, queries, notes = sources.ask_targets(asked, Kept.of(asked, "off"))
+    assert [(t.name, t.ra, t.dec) for t in targets] == [(star["main_id"], star["ra"], star["dec"])]
+    assert targets[0].redshift == star["rvz_redshift"]
+    assert other["main_id"] not in {t.name for t in targets}
+    assert "TAP_UPLOAD" in queries[0].text
+    assert notes == ["SIMBAD has 1 objects within 2 arcsec of the 2 positions, which they replace"]
+
+
+def test_a_radius_around_nothing_of_the_users_is_refused():
+    with pytest.raises(ConfigError, match=r"\[targets\] simbad_radius is for a table or positions"):
+        search(targets={"simbad": "otype = 'Y*O'", "simbad_radius": "2 arcsec"}, observations={"table": "x"})

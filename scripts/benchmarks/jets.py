@@ -76,11 +76,11 @@ def published(uris):
         return dict(zip(uris, pool.map(published_cube, uris, chunksize=1), strict=True))
 
 
-def ours(services, out, engine):
+def ours(services, out, engine, detector):
     """Search everything with raysearch; return uri -> lines."""
     from raysearch import Search
 
-    settings = {f"services.{name}": url for name, url in services.items()} | {"run.engine": engine, "detector.name": "published"}
+    settings = {f"services.{name}": url for name, url in services.items()} | {"run.engine": engine, "detector.name": detector}
     result = Search.load("jets", settings).run(out)
     found = {row["uri"]: [] for row in result.arrow("outcomes").to_pylist() if row["status"] in ("detected", "nothing")}
     for row in result.arrow("candidates").to_pylist():
@@ -94,7 +94,7 @@ def child(task):
     found = (
         published(request["uris"])
         if request["practice"] == "published"
-        else ours(request["services"], request["out"], request["engine"])
+        else ours(request["services"], request["out"], request["engine"], request["detector"])
     )
     Path(request["answer"]).write_text(json.dumps(found))
 
@@ -136,6 +136,9 @@ def main():
     parser.add_argument("--observations", type=int, default=1000, help="cubes that raysearch searches")
     parser.add_argument("--published", type=int, default=40, help="cubes that the published practice searches (the first ones)")
     parser.add_argument("--engine", default="ray", choices=["ray", "inline"])
+    parser.add_argument(
+        "--detector", default="published", choices=["published", "lines"], help="raysearch's; published: like with like"
+    )
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -147,7 +150,8 @@ def main():
     try:
         with LocalArchive(bench_holdings(options.observations)) as archive:
             archive.set_faults(Faults(delay=(0.03, 0.06), bandwidth=80e6))
-            request = {"practice": "raysearch", "services": archive.services, "out": str(scratch / "run"), "engine": options.engine}
+            request = {"practice": "raysearch", "services": archive.services, "out": str(scratch / "run")}
+            request |= {"engine": options.engine, "detector": options.detector}
             found, cost = measure(archive, request, scratch)
             uris = sorted(found)[: options.published]
             reference, reference_cost = measure(archive, {"practice": "published", "uris": uris}, scratch)
@@ -156,7 +160,7 @@ def main():
     different = [uri for uri in uris if sorted(found[uri]) != sorted(reference[uri])]
     print(f"{'':<22}{'cubes':>7}{'seconds':>9}{'cubes/s':>10}{'req./cube':>12}{'MB/cube':>11}{'PSS MB':>10}")
     rate, size = report("published practice", len(uris), reference_cost)
-    our_rate, our_size = report(f"raysearch ({options.engine})", len(found), cost)
+    our_rate, our_size = report(f"{options.detector} ({options.engine})", len(found), cost)
     print(
         f"raysearch: {our_rate / rate:.1f} x the cubes/s, 1/{size / our_size:.1f} of the bytes; whole processes, start-up included"
     )

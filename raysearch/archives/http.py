@@ -25,6 +25,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from raysearch.archives.deadline import headers_by, watch
 from raysearch.errors import ArchiveError, ArchiveUnavailable
 from raysearch.read.addresses import is_astray
 
@@ -204,6 +205,7 @@ class _PatientAdapter(HTTPAdapter):
 
     def __init__(self, service: str, patience: Patience) -> None:
         super().__init__(pool_maxsize=quota_of(service).at_once)
+        watch(self.poolmanager)
         self.service = service
         self.patience = patience
 
@@ -252,7 +254,8 @@ class _PatientAdapter(HTTPAdapter):
         left = max(deadline - time.monotonic(), 0.001)
         timeout = (min(self.patience.connect_s, left), min(self.patience.read_s, left))
         try:
-            response = super().send(request, stream=True, timeout=timeout, **options)
+            with headers_by(deadline):
+                response = super().send(request, stream=True, timeout=timeout, **options)
             return _received(response, deadline)
         except (requests.ConnectionError, requests.Timeout) as exc:
             if isinstance(exc, requests.exceptions.SSLError) and "EOF" not in str(exc):  # a certificate does not mend itself

@@ -1,5 +1,6 @@
 """Requests that never hang, retries that stay polite, and failures that say who and where."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -71,6 +72,28 @@ def test_the_clients_own_absence_of_a_timeout_gives_way_to_ours(serve, hasty):
     service = serve(serve.reply(manner="hang"))
     with open_session("X", hasty) as session, pytest.raises(ArchiveUnavailable):
         session.get(service.url, timeout=None, stream=True)
+
+
+def test_headers_that_drip_end_at_the_deadline():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip():
+            with contextlib.suppress(OSError):
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+                    while True:
+                        connection.sendall(b"x")
+                        time.sleep(0.05)
+
+        dripping = threading.Thread(target=drip, daemon=True)
+        dripping.start()
+        patience = Patience(connect_s=1.0, read_s=1.0, total_s=0.5, attempts=1)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        with open_session("A", patience) as session, pytest.raises(ArchiveUnavailable, match="gave no answer"):
+            session.get(url)
+        dripping.join()
 
 
 def test_a_body_that_drips_ends_at_the_deadline(serve, hasty):
@@ -265,8 +288,8 @@ def test_a_rate_is_kept_by_retries_too(serve, hasty, quota):
     list(in_parallel("TEST", lambda _: _asked(service.url, hasty), range(11)))
     assert len(busy.begun) > 11
     begun = sorted(busy.begun)
-    # a tenth of a second for the way to the server and back
-    assert all(later - earlier > 0.9 for earlier, later in zip(begun, begun[5:], strict=False))
+    # a second, less what a busy machine may need for the way to the server; unbounded, they come within milliseconds
+    assert all(later - earlier > 0.5 for earlier, later in zip(begun, begun[5:], strict=False))
 
 
 def test_waiting_for_a_turn_costs_no_patience(serve, quota):

@@ -66,12 +66,14 @@ def _flux(
     """Return the limit, W m^-2, and where it holds or why there is none."""
     errors, excess = flux_errors(field, plane)
     if not np.isfinite(errors).any():
-        return math.nan, "no limit: no good data at the line"
+        return math.nan, f"no limit: no {'good data at' if field.null.any() else 'line-free planes around'} the line"
     if flux.problem:
         return math.nan, flux.problem.replace("no flux", "no limit")
     where = "median of the field (no target)"
     error = math.nan
-    if target is not None:
+    if target is not None and not math.isfinite(target.ra + target.dec):
+        where = "median of the field (the target has no position)"
+    elif target is not None:
         error = _at(errors, sky, target)
         where = "at the target" if math.isfinite(error) else "median of the field (the target lies on no good spaxel)"
         if sky is None:
@@ -143,8 +145,9 @@ def _loss(field: Field, height: float, excess: float) -> float:
 
 def _added(widths: NDArray[np.float64], height: float, planes: int) -> float:
     """Return what a line adds to the variance of the outputs around it, where it is this high and broad (planes, spaxels)."""
-    steps = np.arange(-math.ceil(4 * widths.max()), math.ceil(4 * widths.max()) + 1)
-    along, tall, wide = (np.exp(-((steps / width) ** 2) / 2) for width in widths)
+    steps = np.arange(-math.ceil(4 * widths[1:].max()), math.ceil(4 * widths[1:].max()) + 1)
+    beside = np.arange(-math.ceil(4 * widths[0]), math.ceil(4 * widths[0]) + 1)
+    along, tall, wide = (np.exp(-((at / width) ** 2) / 2) for at, width in zip((beside, steps, steps), widths, strict=True))
     seen = (np.minimum(height * along[:, None, None] * np.outer(tall, wide), CLIP) ** 2).sum(axis=0) / planes
     near = np.exp(-((steps / AROUND) ** 2) / 2) / (AROUND * math.sqrt(2 * math.pi))
     return float(near @ seen @ near)

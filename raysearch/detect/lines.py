@@ -3,7 +3,7 @@
 For each window: the continuum comes off every spaxel; the noise of every voxel is measured; the residual is filtered with lines of
 several widths and extents; what stands out in the searched planes is compared with what stands out in line-free planes and in the
 cube turned upside down, which says how many false candidates to expect at that height (after ORIGIN: Mary et al. 2020, A&A 635,
-A194; LSDCat: Herenz & Wisotzki 2017, A&A 602, A111).
+A194; LSDCat: Herenz & Wisotzki 2017, A&A 602, A111). To these come artefacts too rare to show in one window (`null.RARE`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from raysearch.detect import instruments, limits, loops, maps, measure, null, prepare, regions, units
 from raysearch.detect.field import Detection, Field
 from raysearch.detect.filters import EXTENTS, WIDTHS
+from raysearch.detect.header import readable
 from raysearch.detect.light import Light
 from raysearch.detect.sky import Sky
 from raysearch.detect.statistic import Statistic
@@ -129,6 +130,7 @@ class Lines:
         lsf, psf = window.observed_um / power / step / FWHM, fwhm / pixel / FWHM
         lsf = lsf if math.isfinite(lsf) and lsf > 0 else 2 / FWHM
         psf = psf if math.isfinite(psf) and psf > 0 else 2 / FWHM
+        psf = min(psf, max(window.sci.shape[1:]))  # a broader one, in a field that small, is a slip of the header's or the user's
         return prepare.Grid(max(lsf, 0.2), max(psf, 0.2), WIDTHS[-1] * max(lsf, 0.2), REACH)
 
     def _candidate(
@@ -158,9 +160,7 @@ class Product:
     @classmethod
     def of(cls, pixels: Pixels) -> Product:
         """Return what the header tells."""
-        from astropy.io import fits
-
-        header = fits.Header.fromstring(pixels.header)
+        header = readable(pixels.header)
         sky, nowhere = Sky.from_header(header)
         return cls(header, sky, nowhere, {target.name: target for target in pixels.targets}, pixels.windows)
 
@@ -177,7 +177,7 @@ class Search:
     """Why nothing can be told; empty where it can."""
 
     def __init__(self, field: Field, grid: prepare.Grid, false_alarm: float) -> None:
-        self.statistic = Statistic(field, grid.gap, grid.reach)
+        self.statistic, self._gap = Statistic(field, grid.gap, grid.reach), grid.gap
         inside = np.zeros(len(field.good), dtype=bool)
         inside[grid.gap : len(inside) - grid.gap] = True
         calm = inside & ~self.statistic.emission & ~self.statistic.absorption
@@ -222,23 +222,27 @@ class Search:
         return np.asarray(sign * values[tuple(places[planes[places[:, 0]]].T)], dtype=np.float32)
 
     def found(self) -> list[Detection]:
-        """Return the candidates, by (y, x)."""
+        """Return the candidates, by (y, x): one for all peaks within a region, and as near in wavelength as a line is broad."""
         searched = self.field.searched
         plane = self._peaks[:, 0]
         heights = self.statistic.highest[tuple(self._peaks.T)]
         chosen = self._peaks[(plane >= searched.start) & (plane < searched.stop) & (heights >= self.threshold)]
         found: list[Detection] = []
-        for place in chosen.tolist():
-            if not any(known.spaxels[place[1], place[2]] for known in found):
-                found.append(self._detection(*place))
-        return sorted(found, key=lambda detection: (detection.y, detection.x))
+        taken = np.zeros(self.field.good.shape, dtype=bool)
+        for plane, y, x in chosen.tolist():
+            if not taken[plane, y, x]:
+                found.append(self._detection(plane, y, x, taken))
+        return sorted(found, key=lambda detection: (detection.y, detection.x, detection.plane))
 
-    def _detection(self, plane: int, y: int, x: int) -> Detection:
-        """Return the candidate around a peak."""
+    def _detection(self, plane: int, y: int, x: int, taken: NDArray[np.bool_]) -> Detection:
+        """Return the candidate around a peak; its voxels, and those as near in wavelength as a line is broad, become `taken`."""
         searched, which = self.field.searched, self.statistic.best(plane, y, x)
         output = self.statistic.outputs[which]
         snr = float(output[plane, y, x])
-        spaxels = regions.region(output[searched], (plane - searched.start, y, x), LEVEL)
+        voxels = regions.region(output[searched], (plane - searched.start, y, x), LEVEL)
+        spaxels = np.logical_or.reduce(voxels, axis=0)
+        held = np.flatnonzero(voxels.any(axis=(1, 2))) + searched.start
+        taken[max(0, int(held[0]) - self._gap) : int(held[-1]) + self._gap + 1] |= spaxels
         chance = self.null.expected(snr, self._volume)
         return Detection(plane, y, x, self.statistic.extents[which % len(EXTENTS)], snr, chance, spaxels)
 

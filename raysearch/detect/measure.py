@@ -70,6 +70,17 @@ COLUMNS: Mapping[str, str] = {
     What a reader of the numbers should know, separated by `; `.
 """
 
+UNKNOWN: Mapping[str, str] = {
+    "flux_w_m2": "no flux: the planes or spaxels that hold most of the line have no data",
+    "position_err_arcsec": "no error of the position: the region's light adds up to nothing",
+    "extent_along_arcsec": "no extent: the region's light has no form",
+    "continuum_mjy_sr": "no continuum: the line's middle has no data",
+}
+"""Why a column is NaN, ..."""
+
+IN_FLUXES, ON_THE_SKY = ("flux_w_m2", "continuum_mjy_sr"), ("position_err_arcsec", "extent_along_arcsec", "continuum_mjy_sr")
+"""... other than that the cube's unit, or its place on the sky, cannot be told."""
+
 EXTENDED = 1.15
 """How much longer than the point-spread function a region is that counts as extended: the function is known about so well."""
 
@@ -121,6 +132,10 @@ def measure(
         notes.append(nowhere)
     else:
         values |= _places(found, light, sky, target)
+        if target is not None and math.isnan(values["offset_arcsec"]):
+            notes.append("no offset: the target has no position")
+    told = {*(IN_FLUXES if flux.problem else ()), *(ON_THE_SKY if sky is None else ())}
+    notes += [why for name, why in UNKNOWN.items() if math.isnan(values[name]) and name not in told]
     values["notes"] = "; ".join(notes)
     return values
 

@@ -76,7 +76,7 @@ def fit(spectrum: NDArray[np.float64], noise: Noise, start: int, lsf_planes: flo
     least = SLIMMEST * lsf_planes
     widths = (least, max(broadest, 1.01 * least))
     centre, width = _coarse(planes, values, weight, start, np.geomspace(*widths, 6))
-    centre, width = _refined(planes, values, weight, (centre, width), (start - reach, start + reach), widths)
+    centre, width = _refined(planes, values, weight, (centre, width), (planes[0] - 0.5, planes[-1] + 0.5), widths)
     flux, design = _linear(planes, values, weight, centre, width)
     errors = np.full(3, math.nan)
     if flux > 0 and np.linalg.matrix_rank(design) == 3:
@@ -100,7 +100,7 @@ def _coarse(
     planes: NDArray[np.intp], values: NDArray[np.float64], weight: NDArray[np.float64], start: int, widths: NDArray[np.float64]
 ) -> tuple[float, float]:
     """Return the best centre and width of a grid: the highest matched filter's output."""
-    centres = start + np.arange(-1.5, 1.6, 0.5)
+    centres = np.clip(start + np.arange(-1.5, 1.6, 0.5), planes[0] - 0.5, planes[-1] + 0.5)
     apart = planes - centres[:, None]
     shapes = np.exp(-((apart / widths[:, None, None]) ** 2) / 2) * weight
     heights = shapes @ values / np.sqrt(np.maximum((shapes**2).sum(axis=2), 1e-300))

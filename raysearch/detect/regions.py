@@ -39,10 +39,10 @@ def _apart(places: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def region(statistic: NDArray[np.float32], place: tuple[int, int, int], least: float) -> NDArray[np.bool_]:
-    """Return the spaxels, shape (y, x), of the connected voxels at `least` or above around this place; at least its own."""
+    """Return the connected voxels at `least` or above around this place, shape (planes, y, x); at least its own."""
     from scipy.ndimage import label
 
     labels, _ = label(statistic >= least)
-    own: NDArray[np.bool_] = (labels == labels[place]).any(axis=0) if labels[place] else np.zeros(statistic.shape[1:], dtype=bool)
-    own[place[1:]] = True
+    own: NDArray[np.bool_] = (labels == labels[place]) & (labels > 0)
+    own[place] = True
     return own

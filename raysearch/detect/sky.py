@@ -112,8 +112,8 @@ def _read(cards: tuple[tuple[str, Any], ...]) -> tuple[Sky | None, str]:
             area = proj_plane_pixel_area(wcs) * math.radians(1.0) ** 2
         except (ValueError, TypeError, KeyError, ArithmeticError, MemoryError, np.linalg.LinAlgError) as exc:
             return None, f"no positions: the header's coordinates cannot be read ({str(exc).strip().splitlines()[-1]})"
-    if not (math.isfinite(area) and area > 0 and np.isfinite(turn).all()):
-        return None, "no positions: the header's coordinates are not numbers, or a spaxel has no size"
+    if not (0 < area < 4 * math.pi and np.isfinite(turn).all()):
+        return None, "no positions: the header's coordinates are not numbers, or no spaxel has that size"
     return Sky(wcs, turn, math.sqrt(area) * ARCSEC_PER_RADIAN, area, own), ""
 
 

@@ -205,7 +205,7 @@ class Statistic:
         """
         plane, y, x = place.tolist()
         bright = sign * self.outputs[1][plane]
-        lit = region(bright[None], (0, y, x), EDGE)
+        lit = region(bright[None], (0, y, x), EDGE)[0]
         total = sign * (self._single[1][:, lit] @ bright[lit])
         around = np.pad(total, BESIDE)[centre : centre + 2 * BESIDE + 1]
         return float(self._spike(around[:, None] / max(spread(total[self._calm]), TINY))[0])

@@ -130,7 +130,8 @@ def parse(text: str) -> _Unit | str:
     if text in KNOWN:
         return KNOWN[text]
     if not text:
-        return "no flux: BUNIT is absent; add it, for example with astropy.io.fits.setval(file, 'BUNIT', value='MJy/sr', ext=...)"
+        cure = "astropy.io.fits.setval(file, 'BUNIT', value='MJy/sr', ext=...)"
+        return f"no flux: BUNIT is absent or cannot be read; add it, for example with {cure}"
     hint = (
         f"no flux: BUNIT {text!r} is no intensity, flux density or brightness temperature that is known, such as MJy/sr or Jy/beam"
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import multiprocessing
 import os
 import sys
 import time
@@ -458,35 +459,43 @@ def write_docs(text: str, rows: Rows, command: str) -> None:
 
 
 def measure(arguments) -> Rows:
-    """Make all measurements that the arguments ask for."""
-    rows, kinds, first = Rows(), noises(), arguments.first_seed
-    chosen = {name: kind for name, kind in kinds.items() if not arguments.noise or name in arguments.noise}
-    published = open_detector("published")
-    few = arguments.injections
-    for name, noise in chosen.items():
-        started = time.monotonic()
-        windows = arguments.windows if name in JWST else arguments.windows // 8
-        if "alarms" in arguments.only:
-            measure_false_alarms(rows, noise, windows, first, published)
-            if name in JWST:
-                own = replace(noise, name=f"{name}, own signs", make=partial(noise.make, signs=False))
-                measure_false_alarms(rows, own, windows // 2, first, published)
-            if noise.real:
-                measure_untouched(rows, noise, published)
-        detectors = {"lines": lines_detector(noise, 0.01), "published": published}
-        if "curves" in arguments.only and name in CURVES:
-            for k, trial in enumerate(planned(name)):
-                seeds = range(first + 30_000 + 100 * k, first + 30_000 + 100 * k + few)
-                measure_completeness(rows, noise, trial, seeds, detectors)
-        if "measurements" in arguments.only and name in CURVES:
-            measure_measurements(rows, noise, range(first + 40_000, first + 40_000 + few), detectors["lines"])
-        if "limits" in arguments.only and name in CURVES:
-            measure_limits(rows, noise, range(first + 50_000, first + 50_000 + 3 * few), detectors["lines"])
-        print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
+    """Make all measurements that the arguments ask for, several kinds of noise side by side if so asked."""
+    chosen = [name for name in noises() if not arguments.noise or name in arguments.noise]
+    rows = Rows()
+    with multiprocessing.get_context("spawn").Pool(arguments.jobs) as workers:
+        for measured in workers.imap(partial(measure_kind, arguments), chosen):
+            rows.rows += measured.rows
+            rows.places |= measured.places
     if "alarms" in arguments.only:
         pool(rows, [name for name in JWST if name in chosen], "JWST together")
         pool(rows, [f"{name}, own signs" for name in JWST if name in chosen], "JWST, own signs")
     measure_time(rows)
+    return rows
+
+
+def measure_kind(arguments, name: str) -> Rows:
+    """Make all measurements in one kind of noise."""
+    rows, noise, first, few = Rows(), noises()[name], arguments.first_seed, arguments.injections
+    published = open_detector("published")
+    started = time.monotonic()
+    windows = arguments.windows if name in JWST else arguments.windows // 8
+    if "alarms" in arguments.only:
+        measure_false_alarms(rows, noise, windows, first, published)
+        if name in JWST:
+            own = replace(noise, name=f"{name}, own signs", make=partial(noise.make, signs=False))
+            measure_false_alarms(rows, own, windows // 2, first, published)
+        if noise.real:
+            measure_untouched(rows, noise, published)
+    detectors = {"lines": lines_detector(noise, 0.01), "published": published}
+    if "curves" in arguments.only and name in CURVES:
+        for k, trial in enumerate(planned(name)):
+            seeds = range(first + 30_000 + 100 * k, first + 30_000 + 100 * k + few)
+            measure_completeness(rows, noise, trial, seeds, detectors)
+    if "measurements" in arguments.only and name in CURVES:
+        measure_measurements(rows, noise, range(first + 40_000, first + 40_000 + few), detectors["lines"])
+    if "limits" in arguments.only and name in CURVES:
+        measure_limits(rows, noise, range(first + 50_000, first + 50_000 + 3 * few), detectors["lines"])
+    print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
     return rows
 
 
@@ -513,6 +522,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a quarter of the injections, a tenth of the windows")
     parser.add_argument("--windows", type=int, default=0, help="windows of each real cube in which false alarms are counted")
     parser.add_argument("--injections", type=int, default=0, help="lines injected at each flux of each curve")
+    parser.add_argument("--jobs", type=int, default=1, help="kinds of noise measured side by side; the numbers are the same")
     parser.add_argument("--noise", nargs="*", default=[], help=f"only these kinds: {', '.join([*REAL, *NOISES])}")
     parser.add_argument("--only", nargs="*", default=EXPERIMENTS, choices=EXPERIMENTS, help="only these experiments")
     parser.add_argument("--first-seed", type=int, default=0, help="0 for the benchmark; 200000 and above to look around")

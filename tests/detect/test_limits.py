@@ -114,6 +114,9 @@ def test_no_limit_without_data_or_unit():
     none = limit(dark, 5.0, window, SKY, SCALE, HERE)
     assert math.isnan(none.flux)
     assert "no good data" in none.note
+    full = limit(replace(field, null=np.zeros_like(field.null)), 5.0, window, SKY, SCALE, HERE)
+    assert math.isnan(full.flux)
+    assert full.note == "no limit: no line-free planes around the line"
     unknown = limit(field, 5.0, window, SKY, FluxScale(np.full(PLANES, np.nan), "no flux: BUNIT is absent"), HERE)
     assert math.isnan(unknown.flux)
     assert unknown.note == "no limit: BUNIT is absent"

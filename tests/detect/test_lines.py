@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -13,10 +14,10 @@ from hypothesis.extra.numpy import arrays
 from scipy.ndimage import gaussian_filter
 from scipy.special import erf
 
-from raysearch.detect import null, open_detector
+from raysearch.detect import null, open_detector, profile
 from raysearch.detect.lines import Lines
 from raysearch.errors import ConfigError
-from raysearch.model import Candidate, Detector, Limit, Line, Pixels, Window
+from raysearch.model import Candidate, Detector, Limit, Line, Pixels, Target, Window
 
 LINE = Line("[Fe II] 17.936", 17.936)
 STEP = 0.006
@@ -275,6 +276,51 @@ def test_another_line_of_the_target_is_not_taken_for_noise(monkeypatch):
     (alone,) = found(made, false_alarm=0.9)[:1]
     both = [r for r in found(dataclasses.replace(made, windows=(window, other)), false_alarm=0.9) if r.line == LINE.name]
     assert min(r.values["false_alarm"] for r in both) < 0.5 * alone.values["false_alarm"]
+
+
+def test_a_brighter_line_elsewhere_in_a_wide_search_hides_none():
+    shape = (131, 24, 22)
+    sci = noise(23, planes=131) + line_at(shape, 52, 8, 14, 4000) + line_at(shape, 74, 9, 13, 500)
+    records = found(pixels(sci, searched=(45, 85)))
+    middle = LINE.rest_um + STEP * (np.array([52, 74]) - 65)
+    assert sorted(record.wavelength_um for record in records) == pytest.approx(middle, abs=STEP / 2)
+
+
+def test_a_line_that_rises_beyond_the_last_plane_stays_within_the_cube():
+    rising = np.exp(np.arange(30) / 3.0)
+    for spectrum, start, ends in ((rising, 29, (28.0, 29.5)), (rising[::-1], 0, (-0.5, 1.0))):
+        line = profile.fit(spectrum, profile.Noise(np.ones(30), np.ones(1)), start, 1.0, 4.0)
+        assert ends[0] <= line.centre <= ends[1]
+
+
+BROKEN = ("BUNIT   = MJy/sr", "INSTRUME= MIRI", "CRVAL1  = 'open", "OBJECT  = 'Süß'", "=====", "HIERARCH eso =")
+
+
+@pytest.mark.parametrize("card", BROKEN)
+def test_a_broken_card_costs_what_it_says_and_nothing_else(card):
+    keyword = card[:8]
+    head = "".join(one for one in re.findall(".{80}", header()) if not one.startswith((keyword, "END")))
+    (record,) = found(
+        pixels(noise(2) + line_at((91, 24, 22), 46, 8, 14, 600), head=head + card.ljust(80)), resolving_power=2300.0, psf_fwhm=0.7
+    )
+    assert math.isnan(record.values["flux_w_m2"]) == (keyword in {"BUNIT   ", "CRVAL1  "})
+    assert math.isnan(record.values["ra"]) == (keyword == "CRVAL1  ")
+    assert ("BUNIT is absent or cannot be read" in record.values["notes"]) == (keyword == "BUNIT   ")
+
+
+def test_an_absurd_point_spread_function_costs_no_memory():
+    (limit,) = Lines(psf_fwhm=36000.0).detect(pixels(noise(25)))
+    assert limit.flux > 0
+
+
+def test_a_target_without_a_position_is_told():
+    nobody = Target("HH 1", math.nan, math.nan, 0.0)
+    for sci, told in ((noise(26), "median of the field (the target has no position)"),
+                      (noise(2) + line_at((91, 24, 22), 46, 8, 14, 600), "no offset: the target has no position")):  # fmt: skip
+        made = pixels(sci)
+        window = dataclasses.replace(made.windows[0], targets=(nobody.name,))
+        (record,) = Lines(0.001).detect(dataclasses.replace(made, windows=(window,), targets=(nobody,)))
+        assert told in (record.note if isinstance(record, Limit) else record.values["notes"])
 
 
 def test_a_window_that_does_not_say_what_is_searched_is_searched_around_its_line():

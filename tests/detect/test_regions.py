@@ -39,11 +39,10 @@ def test_peaks_are_local_maxima_apart(seed, shape):
 def test_a_region_is_what_is_connected():
     cube = np.zeros((3, 6, 6), np.float32)
     cube[0, 1, 1:4], cube[1, 2, 3], cube[1, 5, 5] = 4, 5, 9
-    spaxels = region(cube, (1, 2, 3), 3.0)
-    assert np.argwhere(spaxels).tolist() == [[2, 3]]
+    assert np.argwhere(region(cube, (1, 2, 3), 3.0)).tolist() == [[1, 2, 3]]
     cube[1, 1, 3] = 4
-    assert np.argwhere(region(cube, (1, 2, 3), 3.0)).tolist() == [[1, 1], [1, 2], [1, 3], [2, 3]]
+    assert np.argwhere(region(cube, (1, 2, 3), 3.0)).tolist() == [[0, 1, 1], [0, 1, 2], [0, 1, 3], [1, 1, 3], [1, 2, 3]]
 
 
 def test_a_region_holds_its_place_at_least():
-    assert np.argwhere(region(np.zeros((1, 3, 3), np.float32), (0, 2, 1), 3.0)).tolist() == [[2, 1]]
+    assert np.argwhere(region(np.zeros((1, 3, 3), np.float32), (0, 2, 1), 3.0)).tolist() == [[0, 2, 1]]

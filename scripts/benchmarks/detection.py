@@ -513,6 +513,11 @@ def planned(noise: str) -> list[Trial]:
     return [Trial("point"), Trial("jet"), Trial("field"), *varied]
 
 
+def _told(given: list[str]) -> list[str]:
+    """Return the command's arguments without the folder of this machine."""
+    return [text for before, text in zip(["", *given], given, strict=False) if "--out" not in (before, text)]
+
+
 EXPERIMENTS = ("alarms", "curves", "measurements", "limits")
 
 
@@ -544,7 +549,7 @@ def main() -> None:
         (arguments.out / "detection.md").write_text(text + "\n")
         figure(rows, arguments.out / "detection.png")
     if arguments.docs:
-        write_docs(text, rows, " ".join(["scripts/bench detection", *sys.argv[1:]]))
+        write_docs(text, rows, " ".join(["scripts/bench detection", *_told(sys.argv[1:])]))
 
 
 if __name__ == "__main__":

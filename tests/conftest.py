@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from raysearch.testing import Holdings, LocalArchive, archives_holdings
+
 settings.register_profile("raysearch", deadline=None)  # a shared machine is slow now and then, which is no fault of the tested
 settings.load_profile("raysearch")
 
@@ -33,3 +35,22 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real data: set RAYSEARCH_REAL_DATA to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def surveys() -> Holdings:
+    """A few stars, and what every survey holds of them."""
+    return archives_holdings()
+
+
+@pytest.fixture(scope="session")
+def _survey_archive(surveys: Holdings) -> Iterator[LocalArchive]:
+    with LocalArchive(surveys) as archive:
+        yield archive
+
+
+@pytest.fixture
+def survey_archive(_survey_archive: LocalArchive) -> LocalArchive:
+    """An archive of every survey, without faults, counts and log."""
+    _survey_archive.reset()
+    return _survey_archive

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from raysearch.archives.http import Patience
-from raysearch.testing import Holdings, LocalArchive, archives_holdings
+from raysearch.testing import Holdings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -135,24 +135,6 @@ def serve() -> Iterator[Callable[..., Service]]:
 def hasty() -> Patience:
     """A patience short enough for tests."""
     return Patience(connect_s=1.0, read_s=0.3, total_s=3.0, attempts=3, pause_s=0.01)
-
-
-@pytest.fixture(scope="session")
-def surveys() -> Holdings:
-    return archives_holdings()
-
-
-@pytest.fixture(scope="session")
-def _survey_archive(surveys: Holdings) -> Iterator[LocalArchive]:
-    with LocalArchive(surveys) as archive:
-        yield archive
-
-
-@pytest.fixture
-def survey_archive(_survey_archive: LocalArchive) -> LocalArchive:
-    """An archive of every survey, without faults, counts and log."""
-    _survey_archive.reset()
-    return _survey_archive
 
 
 @pytest.fixture

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 Status = Literal["detected", "nothing", "skipped", "failed"]
 """How an observation can end; every observation ends as exactly one of these."""
 
+LIGHT_KM_S = 299_792.458
+"""The speed of light, km/s."""
+
 STATUSES: tuple[Status, ...] = ("detected", "nothing", "skipped", "failed")
 
 HIGHEST_REDSHIFT = 30.0

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from raysearch.archives.coordinates import find_pair, read_angles
+from raysearch.archives.coordinates import pair_of, read_angles
 from raysearch.archives.files import Sheet
 from raysearch.archives.tables import TargetTable, targets_of
 from raysearch.errors import TableError
@@ -79,10 +79,7 @@ def open_catalogue(path: str | Path) -> Catalogue | None:
         return None  # whoever reads it whole says what is wrong with it
     if sum(counts) < LARGE:
         return None
-    pair = find_pair(names)
-    if pair is None:
-        raise TableError(f"{path}: no columns of coordinates among {', '.join(names)}; rename two of them to ra and dec")
-    return Catalogue(path, *pair, tuple(np.cumsum(counts).tolist()))
+    return Catalogue(path, *pair_of(path, names), tuple(np.cumsum(counts).tolist()))
 
 
 def _parquet_parts(path: Path) -> tuple[Sequence[str], list[int]]:

@@ -3,10 +3,13 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from raysearch.errors import TableError
 
 PAIRS = (
     ("ra", "dec"),
@@ -54,6 +57,21 @@ def find_pair(names: Sequence[str]) -> tuple[str, str] | None:
         if plain(ra) in by_plain and plain(dec) in by_plain:
             return by_plain[plain(ra)], by_plain[plain(dec)]
     return None
+
+
+def pair_of(path: Path, names: Sequence[str]) -> tuple[str, str]:
+    """Return the names of the right ascension and declination columns of a file.
+
+    Raises
+    ------
+    TableError
+        There are none.
+    """
+    pair = find_pair(names)
+    if pair is None:
+        spellings = ", ".join(f"{ra}/{dec}" for ra, dec in PAIRS)
+        raise TableError(f"{path}: no columns of coordinates among {', '.join(names)}; rename two of them to one of {spellings}")
+    return pair
 
 
 @dataclass(slots=True)

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from raysearch.archives.coordinates import plain
 from raysearch.archives.files import Sheet, counted
 from raysearch.errors import TableError
-from raysearch.model import HIGHEST_REDSHIFT
+from raysearch.model import HIGHEST_REDSHIFT, LIGHT_KM_S
 
-C_KMS = 299_792.458
 SOLAR_MOTION_KMS = (0.28999706839034606, -17.317264789717928, 10.00141199546947)
 """The Sun's motion against the kinematic local standard of rest, along the axes of ICRS: 20 km/s towards RA 18 h, Dec +30 deg of
 1900 (Gordon 1975, Methods of Experimental Physics 12C, 277; the numbers are those of astropy's frame LSRK)."""
@@ -57,7 +56,7 @@ def read_redshifts(
     given[no_redshift] = np.nan
     kms, no_velocity = _numbers(sheet, velocities.column, rows)
     kms *= velocities.kms
-    no_velocity |= np.abs(kms) >= C_KMS
+    no_velocity |= np.abs(kms) >= LIGHT_KM_S
     kms[no_velocity] = np.nan
     measured = _to_redshift(kms, velocities.spelling, ra, dec)
     redshifts = np.select([np.isfinite(given), np.isfinite(measured)], [given, measured], default)
@@ -105,13 +104,13 @@ def _kms(sheet: Sheet, column: str, unit: str) -> float:
 
 def _to_redshift(kms: NDArray[np.float64], spelling: str, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:
     if spelling in RELATIVISTIC:
-        beta = kms / C_KMS
+        beta = kms / LIGHT_KM_S
         return np.asarray(np.sqrt((1.0 + beta) / (1.0 - beta)) - 1.0)
     if spelling in LSR:
         lon, lat = np.radians(ra), np.radians(dec)
         direction = np.array([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
         kms = kms - np.asarray(SOLAR_MOTION_KMS) @ direction
-    return kms / C_KMS
+    return kms / LIGHT_KM_S
 
 
 def _numbers(sheet: Sheet, column: str, rows: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

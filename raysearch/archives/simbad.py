@@ -9,10 +9,9 @@ import pyarrow as pa
 
 from raysearch.archives.answers import Answers
 from raysearch.archives.http import DEFAULT_PATIENCE, Patience
-from raysearch.archives.redshifts import C_KMS
 from raysearch.archives.tap import MINE, UPLOADED, match_upload, select, select_uploaded
 from raysearch.errors import ArchiveError, ConfigError
-from raysearch.model import Query, Target
+from raysearch.model import LIGHT_KM_S, Query, Target
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +139,7 @@ def _redshift(row: _Row, default: float) -> float:
     velocity = row["rvz_radvel"]
     if velocity is None:
         return default
-    beta = velocity / C_KMS
+    beta = velocity / LIGHT_KM_S
     if (row["rvz_type"] or "").strip() == "c":
         return beta if beta > -1.0 else default
     return math.sqrt((1.0 + beta) / (1.0 - beta)) - 1.0 if abs(beta) < 1.0 else default

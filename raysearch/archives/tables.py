@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from raysearch.archives.coordinates import PAIRS, Angles, find_pair, plain, read_angles
+from raysearch.archives.coordinates import Angles, pair_of, plain, read_angles
 from raysearch.archives.files import Sheet, counted, counted_numbers, load
 from raysearch.archives.obscore import OBSCORE, conform
 from raysearch.archives.redshifts import read_redshifts
@@ -62,10 +62,7 @@ def read_targets(path: str | Path, *, redshift: float = 0.0) -> TargetTable:
 
 def targets_of(sheet: Sheet, redshift: float) -> TargetTable:
     """Return the targets of a sheet; see `read_targets`."""
-    pair = find_pair(sheet.data.column_names)
-    if pair is None:
-        spellings = ", ".join(f"{ra}/{dec}" for ra, dec in PAIRS)
-        raise TableError(f"{sheet.path}: no columns of coordinates among {_told(sheet)}; rename two of them to one of {spellings}")
+    pair = pair_of(sheet.path, sheet.data.column_names)
     ra, dec = _angles(sheet, pair[0], hours=True), _angles(sheet, pair[1], hours=False)
     problems = [*sheet.problems, *_damage(sheet, ra), *_damage(sheet, dec), *_mended(sheet, ra, dec)]
     usable = np.flatnonzero(np.isfinite(ra.degrees) & np.isfinite(dec.degrees))

@@ -17,12 +17,9 @@ from types import ModuleType
 from typing import Any
 
 from raysearch.errors import ConfigError
-from raysearch.model import Detector
+from raysearch.model import LIGHT_KM_S, Detector
 
 __all__ = ["DETECTORS", "default_options", "open_detector"]
-
-LIGHT_KMS = 299_792.458
-"""Speed of light, km/s."""
 
 
 def _lines(
@@ -164,7 +161,7 @@ def _make(name: str, made: Callable[..., Any], options: Mapping[str, Any]) -> De
 def _check_optional(name: str, detector: Detector) -> None:
     """Raise ConfigError where what a detector need not have is there and wrong."""
     velocity, extensions = getattr(detector, "velocity", 0.0), getattr(detector, "extensions", ())
-    if not isinstance(velocity, Real) or isinstance(velocity, bool) or not 0 <= float(velocity) < LIGHT_KMS:
+    if not isinstance(velocity, Real) or isinstance(velocity, bool) or not 0 <= float(velocity) < LIGHT_KM_S:
         raise ConfigError(
             f"detector {name!r}: velocity = {velocity!r}; it is a number of km/s, 0 or more, to be searched on each side of a line"
         )

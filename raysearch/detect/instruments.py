@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from astropy.io import fits
 
-LIGHT_KM_S = 299_792.458
+from raysearch.model import LIGHT_KM_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,8 @@ from raysearch.detect.filters import smooth
 from raysearch.detect.form import Form
 from raysearch.detect.profile import Profile
 from raysearch.detect.spectrum import Baseline, Spectrum
-from raysearch.detect.units import LIGHT_M_S, plane_widths
-
-LIGHT_KM_S = LIGHT_M_S / 1000
+from raysearch.detect.units import plane_widths
+from raysearch.model import LIGHT_KM_S
 
 FWHM = math.sqrt(8 * math.log(2))
 """Full width at half maximum of a Gaussian, in standard deviations."""

@@ -20,11 +20,11 @@ from raysearch.detect import instruments, limits, loops, maps, measure, null, pr
 from raysearch.detect.field import Detection, Field
 from raysearch.detect.filters import EXTENTS, WIDTHS
 from raysearch.detect.header import readable
-from raysearch.detect.light import Light
+from raysearch.detect.light import FWHM, Light
 from raysearch.detect.sky import Sky
 from raysearch.detect.statistic import Statistic
 from raysearch.errors import ConfigError
-from raysearch.model import Candidate, Limit, Pixels, Target, Window
+from raysearch.model import LIGHT_KM_S, Candidate, Limit, Pixels, Target, Window
 
 CONTEXT = 40
 """Planes on each side of those searched, which tell the continuum and what noise looks like."""
@@ -40,9 +40,6 @@ LEAST_NULL = 500.0
 
 LEAST_FREE = 0.25
 """Part of the planes around those searched that the target's other lines must leave; else these are not left out of the null."""
-
-FWHM = math.sqrt(8 * math.log(2))
-"""Full width at half maximum of a Gaussian, in standard deviations."""
 
 
 class Lines:
@@ -78,7 +75,7 @@ class Lines:
         psf_fwhm: float = 0.0,
     ) -> None:
         self.false_alarm = _number("false_alarm", false_alarm, 0.0, 1.0, "0.01 is one false candidate in a hundred windows")
-        self.velocity = _number("velocity", velocity, 0.0, prepare.LIGHT_KM_S, "500 searches 500 km/s to each side")
+        self.velocity = _number("velocity", velocity, 0.0, LIGHT_KM_S, "500 searches 500 km/s to each side")
         self._power = _number("resolving_power", resolving_power, -math.inf, math.inf, "0 takes the instrument's")
         self._psf = _number("psf_fwhm", psf_fwhm, -math.inf, math.inf, "0 takes the instrument's, others are arcsec")
         if not isinstance(maps, bool):
@@ -117,7 +114,7 @@ class Lines:
         free = field.null.copy()
         for other in product.windows:
             if other.target == window.target and other.line != window.line:
-                free &= np.abs(field.wavelength_um / other.observed_um - 1) * prepare.LIGHT_KM_S > self.velocity
+                free &= np.abs(field.wavelength_um / other.observed_um - 1) * LIGHT_KM_S > self.velocity
         return free if free.sum() >= LEAST_FREE * field.null.sum() else field.null
 
     def _grid(self, window: Window, product: Product) -> prepare.Grid:
@@ -203,7 +200,7 @@ class Search:
         """Return the range of velocities searched, km/s."""
         axis = self.field.wavelength_um
         widths = np.abs(np.gradient(axis)) if len(axis) > 1 else np.zeros(1)
-        return float((widths / axis)[self.field.searched].sum()) * prepare.LIGHT_KM_S
+        return float((widths / axis)[self.field.searched].sum()) * LIGHT_KM_S
 
     def _credible(self, sign: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
         """Return the peaks that the instrument can show, in the cube or (-1) in the cube turned upside down; and the others.

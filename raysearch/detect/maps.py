@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.detect.field import Field
-from raysearch.detect.light import LIGHT_KM_S, Light
+from raysearch.detect.light import Light
 from raysearch.detect.sky import Sky
 from raysearch.detect.units import FluxScale
-from raysearch.model import Window
+from raysearch.model import LIGHT_KM_S, Window
 
 MARGIN = 3
 """Spaxels shown on each side of the aperture."""

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from raysearch.detect.field import Detection, Field
-from raysearch.detect.light import CORE, FWHM, LIGHT_KM_S, Light, plane_kms
+from raysearch.detect.light import CORE, FWHM, Light, plane_kms
 from raysearch.detect.profile import Profile
 from raysearch.detect.sky import Sky, separation
 from raysearch.detect.units import LIGHT_M_S, FluxScale, plane_widths
-from raysearch.model import Target, Window
+from raysearch.model import LIGHT_KM_S, Target, Window
 
 COLUMNS: Mapping[str, str] = {
     "velocity_kms": "f8",

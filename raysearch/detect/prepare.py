@@ -11,10 +11,7 @@ from numpy.typing import NDArray
 
 from raysearch.detect import continuum, noise
 from raysearch.detect.field import Field
-from raysearch.model import Window
-
-LIGHT_KM_S = 299_792.458
-"""Speed of light (exact, SI)."""
+from raysearch.model import LIGHT_KM_S, Window
 
 LEAST_PLANES = 12
 """Good planes without which a spaxel tells nothing of its noise."""

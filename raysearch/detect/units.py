@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from astropy.io import fits
 
-LIGHT_M_S = 299_792_458.0
+from raysearch.model import LIGHT_KM_S
+
+LIGHT_M_S = 1000 * LIGHT_KM_S
 BOLTZMANN = 1.380649e-23
 """J K^-1 (SI)."""
 

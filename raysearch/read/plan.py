@@ -14,13 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.model import Line, Target
+from raysearch.model import LIGHT_KM_S, Line, Target
 
 Span = tuple[int, int]
 """First byte or plane, and the one after the last."""
-
-LIGHT_KMS = 299792.458
-"""Speed of light, km/s."""
 
 REQUEST_COST = 256 * 1024
 """Bytes that one more request is worth: what a connection of 80 MB/s delivers in 3 ms. With some tens of reads under way, the
@@ -156,7 +153,7 @@ class _Cube:
             return None
         z = low if low == high else min(max((low + high) / 2, first / line.rest_um - 1.0), last / line.rest_um - 1.0)
         position = bisect_left(self._waves, line.rest_um * (1.0 + z))
-        share = velocity / LIGHT_KMS
+        share = velocity / LIGHT_KM_S
         searched = bisect_left(self._edges, shortest * (1.0 - share)), bisect_left(self._edges, longest * (1.0 + share)) + 1
         start, stop = searched if velocity > 0 or low < high else (position, position + 1)
         return Excerpt(line, z, targets, position, start, stop, searched)

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.errors import FormatError
+from raysearch.model import LIGHT_KM_S
 from raysearch.read.fits import Header
 
 Values = NDArray[np.float64] | np.float64
 
-C = 299_792_458.0
+C = 1000 * LIGHT_KM_S
 """Speed of light, m/s."""
 C_UM = C * 1e6
 PLANCK = 6.62607015e-34

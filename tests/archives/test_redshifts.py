@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysearch.archives.files import Sheet
-from raysearch.archives.redshifts import C_KMS, read_redshifts
+from raysearch.archives.redshifts import read_redshifts
 from raysearch.archives.tables import read_targets
 from raysearch.errors import TableError
+from raysearch.model import LIGHT_KM_S
 
 
 def targets(tmp_path, content, **options):
@@ -75,13 +76,13 @@ def test_a_unit_that_is_no_velocity(tmp_path):
 
 def test_a_measured_velocity_is_c_times_the_redshift(tmp_path):
     """IAU 2000 Resolution C1; the relativistic formula would give 0.0339 for 10,000 km/s."""
-    assert targets(tmp_path, "name,ra,dec,rv\nA,1,2,10000\n").targets[0].redshift == pytest.approx(10_000 / C_KMS, rel=1e-12)
+    assert targets(tmp_path, "name,ra,dec,rv\nA,1,2,10000\n").targets[0].redshift == pytest.approx(10_000 / LIGHT_KM_S, rel=1e-12)
 
 
 @given(st.floats(-0.5, 5.0))
 def test_simbads_velocity_comes_back_as_its_redshift(z):
     """The velocity as SIMBAD gives it: v/c = ((1 + z)^2 - 1) / ((1 + z)^2 + 1)."""
-    kms = C_KMS * ((1 + z) ** 2 - 1) / ((1 + z) ** 2 + 1)
+    kms = LIGHT_KM_S * ((1 + z) ** 2 - 1) / ((1 + z) ** 2 + 1)
     assert one("rvz_radvel", kms) == pytest.approx(z, abs=1e-9)
 
 
@@ -89,7 +90,8 @@ def test_simbads_velocity_comes_back_as_its_redshift(z):
 def test_velocities_against_the_local_standard_of_rest(ra, dec, kms):
     no_motion = {"pm_ra_cosdec": 0 * u.mas / u.yr, "pm_dec": 0 * u.mas / u.yr}
     still = SkyCoord(ra * u.deg, dec * u.deg, distance=100 * u.pc, radial_velocity=kms * u.km / u.s, **no_motion)
-    assert one("vlsr", still.transform_to(LSRK()).radial_velocity.to_value("km/s"), ra, dec) == pytest.approx(kms / C_KMS, abs=1e-9)
+    velocity = still.transform_to(LSRK()).radial_velocity.to_value("km/s")
+    assert one("vlsr", velocity, ra, dec) == pytest.approx(kms / LIGHT_KM_S, abs=1e-9)
 
 
 def test_a_redshift_counts_before_a_velocity_and_that_before_the_default(tmp_path):

@@ -116,6 +116,8 @@ class Observation:
     """The footprint as the archive gave it (STC-S)."""
     skip: str = ""
     """Why this observation is not read; empty for those that are."""
+    partner: tuple[str, ...] = ()
+    """Of a pair of images: where the second can be had, in order of preference; empty in every other search."""
 
     @property
     def uri(self) -> str:
@@ -141,9 +143,11 @@ WORK_SCHEMA = pa.schema(
         pa.field("em_max", pa.float64(), nullable=False),
         pa.field("s_region", pa.string(), nullable=False),
         pa.field("skip", pa.string(), nullable=False),
+        pa.field("partner", pa.list_(pa.string()), nullable=False),
     ]
 )
-"""The columns of a work list (`observations.arrow`); an archive's own columns may follow."""
+"""The columns of a work list (`observations.arrow`); an archive's own columns may follow. Lists written before there were pairs
+lack the last one, and are read with empty lists."""
 
 
 def observations_to_arrow(observations: Sequence[Observation]) -> pa.Table:
@@ -156,6 +160,7 @@ def observations_to_arrow(observations: Sequence[Observation]) -> pa.Table:
         "em_max": [o.em_max for o in observations],
         "s_region": [o.s_region for o in observations],
         "skip": [o.skip for o in observations],
+        "partner": [list(o.partner) for o in observations],
     }
     return pa.table(columns, schema=WORK_SCHEMA)
 
@@ -171,6 +176,7 @@ def observations_from_arrow(table: pa.Table) -> list[Observation]:
             em_max=row["em_max"],
             s_region=row["s_region"],
             skip=row["skip"],
+            partner=tuple(row["partner"]),
         )
         for row in table.select(WORK_SCHEMA.names).to_pylist()
     ]
@@ -229,8 +235,82 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Cutout:
+    """A box of an image around one target."""
+
+    target: Target
+    x: float
+    """The target's place on the whole image, in pixels counted from 0 at the centre of the first."""
+    y: float
+    x0: int
+    """The whole image's pixel that is the box's first, counted from 0."""
+    y0: int
+    planes: Mapping[str, NDArray[Any]]
+    """Name of an extension -> array of shape (ny, nx), native byte order, read-only; all of one shape, `IMAGE` always there."""
+    wavelength_um: float = math.nan
+    """At the target, micrometres; NaN where the image does not say."""
+    bandwidth_um: float = math.nan
+    """Full width of the band at the target, micrometres."""
+    psf: NDArray[np.floating[Any]] | None = None
+    """The point spread function around the target, shape (n, n), oversampled, where it was asked for."""
+    psf_oversampling: int = 1
+    """Pixels of `psf` to one of the image."""
+    clipped: bool = False
+    """Whether the image ends inside the box that was asked for."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the box."""
+        ny, nx = self.planes["IMAGE"].shape
+        return ny, nx
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image of which boxes were read."""
+
+    obs_id: str
+    uri: str
+    """Where it was read from."""
+    band: str
+    """For example `SPHEREx-D3`."""
+    mjd: float
+    """The middle of the exposure, modified Julian date, UTC, days."""
+    shape: tuple[int, int]
+    """Rows and columns of the whole image."""
+    headers: Mapping[str, str]
+    """Name of an extension -> the whole image's header as text (FITS cards of 80 characters, without END); `PRIMARY` too. A box's own
+    is `header(extension, cutout)`."""
+    flags: Mapping[str, int]
+    """Name of a flag, as the header of FLAGS spells it (`TRANSIENT`) -> its value, a power of two."""
+    tables: Mapping[str, bytes]
+    """Name of an extension -> the whole HDU as it stands in the file, header and data: `WCS-WAVE`."""
+    cutouts: tuple[Cutout, ...]
+    """One for each target."""
+
+    def header(self, extension: str, cutout: Cutout) -> str:
+        """Return the extension's header for a box: its size, and the reference pixel of every WCS moved by the box's first pixel."""
+        ny, nx = cutout.shape
+        moved = {"NAXIS1": nx, "NAXIS2": ny}
+        text, cards = self.headers[extension], []
+        for card in (text[i : i + 80] for i in range(0, len(text), 80)):
+            keyword, value = card[:8].rstrip(), card[10:].partition("/")
+            if keyword in moved:
+                cards.append(_card(keyword, str(moved[keyword]), value[2]))
+            elif keyword[:6] in {"CRPIX1", "CRPIX2"} and card[8:10] == "= ":
+                cards.append(_card(keyword, repr(float(value[0]) - (cutout.x0 if keyword[5] == "1" else cutout.y0)), value[2]))
+            else:
+                cards.append(card)
+        return "".join(cards)
+
+
+def _card(keyword: str, value: str, comment: str) -> str:
+    return (f"{keyword:<8}= {value:>20}" + (f" /{comment.rstrip()}" if comment.strip() else "")).ljust(80)[:80]
+
+
+@dataclass(frozen=True, slots=True)
 class Pixels:
-    """What a Reader hands to a Detector."""
+    """What a Reader hands to a Detector: windows of a cube, or boxes of images."""
 
     obs_id: str
     uri: str
@@ -242,11 +322,23 @@ class Pixels:
     cards that say what made the cube (instrument, filter, beam, unit, ...), as far as the science header lacks them."""
     targets: tuple[Target, ...] = ()
     """The matched targets, the nearest to the footprint's centre first: where those that the windows name lie."""
+    images: tuple[Image, ...] = ()
+    """Of an image search: the image, or the two of a pair in the order of the search's bands; none in a line search."""
+    ranges: tuple[tuple[int, int], ...] = ()
+    """Which bytes of the product (`uri`) were read: (start, end), end exclusive, in the file's order; none where it was read whole."""
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """Every array of pixels; one that several windows share is there once."""
+        boxes = [cutout for image in self.images for cutout in image.cutouts]
+        of_windows = [array for window in self.windows for array in (window.wavelength_um, *window.planes.values())]
+        of_boxes = [array for box in boxes for array in (*box.planes.values(), *(() if box.psf is None else (box.psf,)))]
+        return tuple({id(array): array for array in (*of_windows, *of_boxes)}.values())
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays; one that several windows share counts once."""
-        return sum({id(a): a.nbytes for w in self.windows for a in w.planes.values()}.values())
+        return sum(array.nbytes for array in self.arrays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +355,20 @@ class Candidate:
     """Rest wavelength, micrometres; line searches only."""
     wavelength_um: float = math.nan
     """Wavelength at which it was found, micrometres; line searches only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A picture of what was found, for the report."""
+
+    candidate: int
+    """Which of the observation's candidates it shows, counted from 0; -1: the whole observation."""
+    name: str
+    """What it shows, unique for its candidate: `planes`, `map`, `curve`, `spectrum`, `triptych`, ..."""
+    svg: bytes
+    """An SVG document, UTF-8, that needs nothing from outside."""
+    alt: str
+    """What is seen, in words and numbers, for those who cannot see it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,6 +504,15 @@ class Detector(Protocol):
 
         A list without candidates means that everything was searched and nothing found.
         """
+        ...
+
+
+@runtime_checkable
+class Illustrator(Protocol):
+    """Draws what a Detector found while the pixels are at hand. Picklable; no I/O."""
+
+    def draw(self, pixels: Pixels, records: Sequence[Candidate | Limit]) -> Sequence[Figure]:
+        """Return figures of the observation's candidates, counted in the order of the records."""
         ...
 
 

@@ -115,9 +115,8 @@ def _frozen(pixels: Pixels) -> Pixels:
     """Make the arrays read-only: through Ray they are, and a detector that writes to them must not differ inline."""
     if not isinstance(pixels, Pixels):
         raise TypeError(f"read() returned {type(pixels).__name__}: it must return Pixels")
-    for window in pixels.windows:
-        for array in (window.wavelength_um, *window.planes.values()):
-            array.flags.writeable = False
+    for array in pixels.arrays:
+        array.flags.writeable = False
     return pixels
 
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from raysearch.testing.spherex import FrameSpec, make_frame
 from raysearch.testing.synthetic import CubeSpec, make_cube
 
 BUCKET = "stpubdata"
@@ -52,8 +53,8 @@ class Holdings:
     observations: tuple[Row, ...] = ()
     """MAST's observations, em_min and em_max in nanometres as there; see `observation_row`."""
     products: tuple[Product, ...] = ()
-    bodies: Mapping[str, bytes | CubeSpec] = field(default_factory=dict)
-    """Name -> content; a cube is made when the holdings are written."""
+    bodies: Mapping[str, bytes | CubeSpec | FrameSpec] = field(default_factory=dict)
+    """Name -> content; a cube or frame is made when the holdings are written, one after the other: they may exceed the memory."""
     truth: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """obs_id -> rest wavelengths (micrometres) of the jets in its file; an empty tuple for a field known to be empty."""
     expected: Mapping[str, str] = field(default_factory=dict)
@@ -69,7 +70,7 @@ class Holdings:
         offset = 0
         with (folder / "bodies.bin").open("wb") as out:
             for name, body in self.bodies.items():
-                content = make_cube(body) if isinstance(body, CubeSpec) else body
+                content = _made(body)
                 out.write(content)
                 etag = hashlib.md5(content, usedforsecurity=False).hexdigest()
                 bodies[name] = {"offset": offset, "size": len(content), "etag": etag}
@@ -86,6 +87,12 @@ class Holdings:
             "bodies": bodies,
         }
         (folder / "holdings.json").write_text(json.dumps(tables), encoding="utf-8")
+
+
+def _made(body: bytes | CubeSpec | FrameSpec) -> bytes:
+    if isinstance(body, CubeSpec):
+        return make_cube(body)
+    return make_frame(body) if isinstance(body, FrameSpec) else body
 
 
 def target_row(name: str, ra: float | None, dec: float | None, otype: str = "Y*O", **columns: Any) -> Row:

@@ -1,98 +1,93 @@
-"""Small SPHEREx Level 2 frames: the extensions, names and cards of the real ones, with fewer pixels and a smaller PSF.
+"""SPHEREx Level 2 frames as files: the extensions, cards and blocks of the real ones, of any size.
 
-Real frames have planes of 2040 x 2040, a PSF of 121 x 101 x 101 and 71.6 MB (SPHEREx Explanatory Supplement, QR2).
+With 2040 x 2040 pixels a frame of the second release has the bytes of a real one: 71,637,120, or 71,634,240 with the shorter IMAGE
+header (SPHEREx Explanatory Supplement, QR2; sizes of real headers). Smaller frames have headers of the same length, and a smaller
+PSF. In the third release FLAGS is packed and spells its names otherwise, and a table of effective PSFs stands in place of the cube
+(its columns as hbahk/spherex-retrieval reads them).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import io
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.testing.cards import card, header, padded
-from raysearch.testing.fields import Field
+from raysearch.testing.cards import BLOCK, Value, card, header, padded
+from raysearch.testing.spherex_optics import (
+    EPSF_OVERSAMPLING,
+    EPSF_SIDE,
+    ORDER,
+    OVERSAMPLING,
+    ZONES,
+    Optics,
+    Sip,
+    WaveTable,
+    epsf_cube,
+    psf_cube,
+)
+from raysearch.testing.spherex_pixels import Injected, injected, make_planes
+from raysearch.testing.spherex_spec import BANDS, FLAG_BITS, PIXEL_ARCSEC, SIDE, Blemish, FrameSpec, PointSource
 
-BANDS = {
-    1: (7.4550e-07, 1.11670e-06, 39.1), 2: (1.10330e-06, 1.64990e-06, 41.4), 3: (1.63010e-06, 2.43460e-06, 40.6),
-    4: (2.40270e-06, 3.84730e-06, 34.9), 5: (3.81130e-06, 4.43000e-06, 111.6), 6: (4.41150e-06, 5.00960e-06, 127.8),
+__all__ = [
+    "BANDS",
+    "FLAG_BITS",
+    "PIXEL_ARCSEC",
+    "SIDE",
+    "Blemish",
+    "FrameSpec",
+    "Injected",
+    "PointSource",
+    "card_of",
+    "image_hdu",
+    "injected",
+    "make_frame",
+    "sky_cards",
+    "wave_hdu",
+]
+
+BLOCKS = {"FLAGS": 5, "VARIANCE": 4, "ZODI": 4, "PSF": 15}
+"""Extension -> blocks of its header in a real frame; IMAGE has 7 or 8."""
+PACKED_BLOCKS = 6
+"""Of the header of FLAGS in the third release."""
+UNITS = {"IMAGE": "MJy / sr", "FLAGS": "", "VARIANCE": "MJy2 / sr2", "ZODI": "MJy / sr", "PSF": ""}
+EPSF_COLUMNS = {
+    "BINX": ">i4", "BINY": ">i4", "XCENTER": ">f4", "YCENTER": ">f4", "XWIDTH": ">f4", "YWIDTH": ">f4", "NSTAR": ">i4",
+    "NEFF_MEAN": ">f4", "CWAVE": ">f4", "CBAND": ">f4",
 }  # fmt: skip
-"""Detector -> shortest and longest wavelength (metres), and resolving power, as IRSA's SIA2 gives them."""
-
-SOURCE_BIT = 21
-"""Of FLAGS: a known source maps to the pixel; true of about half of all pixels, and no defect."""
-FLAG_BITS = {
-    "TRANSIENT": 0,
-    "OVERFLOW": 1,
-    "SUR_ERROR": 2,
-    "NONFUNC": 6,
-    "HOT": 10,
-    "COLD": 11,
-    "OUTLIER": 19,
-    "SOURCE": SOURCE_BIT,
-}
+"""Column of EPSF -> its type; the PSF itself follows."""
 MJD_EPOCH = datetime(1858, 11, 17)  # noqa: DTZ001 - cards name no zone; TIMESYS does
-ZONES = 11
-"""Of the PSF, in each direction."""
-
-
-@dataclass(frozen=True, slots=True)
-class FrameSpec:
-    """Everything that decides a frame: the same spec gives the same bytes."""
-
-    number: int
-    """Of the exposure within its period."""
-    detector: int
-    field: Field
-    period: str = "2025W51_1A"
-    version: str = "l2b-v21-2025-354"
-    mjd: float = 61027.215
-    """At its begin."""
-    source: float = 0.0
-    """Peak brightness of a source in the middle, MJy/sr; 0: none."""
-
-    @property
-    def obs_id(self) -> str:
-        """As IRSA names it: several detectors share one."""
-        return f"{self.period}_{self.number:04d}_1"
-
-    @property
-    def key(self) -> str:
-        """Its key in the public bucket, which is also its path below `ibe/data/spherex`."""
-        name = f"level2_{self.obs_id}D{self.detector}_spx_{self.version}.fits"
-        return f"qr2/level2/{self.period}/{self.version}/{self.detector}/{name}"
 
 
 def make_frame(spec: FrameSpec) -> bytes:
     """Return the bytes of the FITS file that a spec describes."""
-    rng = np.random.default_rng((spec.number, spec.detector))
-    shape = (spec.field.ny, spec.field.nx)
-    zodi = np.full(shape, 0.3, np.float32)
-    image = zodi + rng.normal(0.0, 0.02, shape).astype(np.float32) + spec.source * _spot(shape)
-    flags = (rng.random(shape) < 0.55).astype(np.int32) << SOURCE_BIT
-    psf = np.repeat(_spot((9, 9))[None], ZONES**2, axis=0)
-    parts = [
-        header([*card("SIMPLE", value=True), *card("BITPIX", 8), *card("NAXIS", 0), *card("EXTEND", value=True),
-                *card("EXTNAME", "PRIMARY"), *card("VERSION", "6.5.4+psffix1")]),
-        _image("IMAGE", image, "MJy / sr", _exposure_cards(spec)),
-        _image("FLAGS", flags, "", [c for name, bit in FLAG_BITS.items() for c in _flag_card(name, bit)] + _sky_cards(spec)),
-        _image("VARIANCE", np.full(shape, 4e-4, np.float32), "MJy2 / sr2", _sky_cards(spec)),
-        _image("ZODI", zodi, "MJy / sr", _sky_cards(spec)),
-        _image("PSF", psf, "", _zone_cards(spec)),
-        _wave_table(spec),
-    ]  # fmt: skip
-    return b"".join(parts)
+    optics, planes = Optics.of(spec), make_planes(spec)
+    sky = sky_cards(optics)
+    later = spec.release == "qr3"
+    primary = [*card("SIMPLE", value=True), *card("BITPIX", 8), *card("NAXIS", 0), *card("EXTEND", value=True)]
+    own = {"IMAGE": _exposure_cards(spec), "FLAGS": _flag_cards(spec)}
+    parts = {"PRIMARY": header([*primary, *card("EXTNAME", "PRIMARY"), *card("VERSION", spec.pipeline)])}
+    for name, plane in planes.items():
+        cards = [*own.get(name, []), *sky]
+        if name == "IMAGE" and spec.real is not None:
+            cards = _with_real_cards(cards, spec.real)
+        pack = later and name == "FLAGS"
+        blocks = spec.image_blocks if name == "IMAGE" else BLOCKS[name]
+        parts[name] = _packed(name, plane, cards) if pack else image_hdu(name, plane, cards, UNITS[name], blocks)
+    if later:
+        parts["EPSF"] = _epsf(spec, optics)
+    else:
+        side = spec.psf_side or (101 if min(spec.shape) >= SIDE else 41)
+        parts["PSF"] = image_hdu("PSF", psf_cube(side), _zone_cards(spec), UNITS["PSF"], BLOCKS["PSF"])
+    parts["WCS-WAVE"] = wave_hdu(optics.waves)
+    return b"".join(part for name, part in parts.items() if name not in spec.without)
 
 
-def _spot(shape: tuple[int, int]) -> NDArray[np.float32]:
-    y, x = np.mgrid[: shape[0], : shape[1]]
-    squared = (x - shape[1] // 2) ** 2 + (y - shape[0] // 2) ** 2
-    spot: NDArray[np.float32] = np.exp(-squared / 2.0).astype(np.float32)
-    return spot
-
-
-def _image(name: str, array: NDArray[np.generic], unit: str, cards: list[str]) -> bytes:
+def image_hdu(name: str, array: NDArray[np.generic], cards: Sequence[str], unit: str, blocks: int) -> bytes:
+    """Return an image extension whose header has so many blocks, or more if its cards need them."""
     integer = array.dtype.kind == "i"
     sizes = [c for axis, size in enumerate(reversed(array.shape), start=1) for c in card(f"NAXIS{axis}", size)]
     head = [
@@ -106,47 +101,91 @@ def _image(name: str, array: NDArray[np.generic], unit: str, cards: list[str]) -
         *card("BUNIT", unit),
         *cards,
     ]
-    return header(head) + padded(array.astype(">i4" if integer else ">f4").tobytes())
+    return header(head, at_least=blocks * BLOCK // 80 - 1) + padded(array.astype(">i4" if integer else ">f4").tobytes())
 
 
-def _flag_card(name: str, bit: int) -> list[str]:
-    keyword = f"MP_{name}"
-    return card(keyword, bit) if len(keyword) <= 8 else [f"HIERARCH {keyword} = {bit}".ljust(80)]
+def card_of(keyword: str, value: Value, comment: str = "") -> list[str]:
+    """Return a card; a keyword of more than eight characters is one of HIERARCH."""
+    if len(keyword) <= 8:
+        return card(keyword, value, comment)
+    text = f"'{value:<8}'" if isinstance(value, str) else str(value)
+    return [f"HIERARCH {keyword} = {text}{f' / {comment}' if comment else ''}"[:80].ljust(80)]
 
 
-def _exposure_cards(spec: FrameSpec) -> list[str]:
-    cards = [*card("OBSID", spec.obs_id), *card("DETECTOR", spec.detector), *card("DETCOORD", "sky")]
-    middle, end = spec.mjd + 0.000683, spec.mjd + 0.001367
-    for name, mjd in (("OBS", spec.mjd), ("BEG", spec.mjd), ("AVG", middle), ("END", end)):
-        cards += card(f"MJD-{name}", mjd) + card(
-            f"DATE-{name}", (MJD_EPOCH + timedelta(days=mjd)).isoformat(timespec="milliseconds")
-        )
-    return [*cards, *card("XPOSURE", 113.5826), *card("TIMESYS", "UTC"), *card("L2DQAFLG", "Pass"), *_sky_cards(spec)]
-
-
-def _sky_cards(spec: FrameSpec) -> list[str]:
+def sky_cards(optics: Optics) -> list[str]:
     """Return the celestial WCS with its distortion (SIP), and the alternates A (pixels) and W (wavelengths)."""
-    cards = [*spec.field.cards("TAN-SIP"), *card("LONPOLE", 180.0), *card("LATPOLE", spec.field.dec)]
-    for name in "AB":
-        cards += card(f"{name}_ORDER", 2) + card(f"{name}_0_2", 1.0e-7) + card(f"{name}_1_1", -2.0e-7) + card(f"{name}_2_0", 1.5e-7)
+    field = optics.field
+    cards = [*field.cards("TAN-SIP"), *card("LONPOLE", 180.0), *card("LATPOLE", field.dec)]
+    for name, terms in zip(("A", "B", "AP", "BP"), (*optics.sip, *optics.inverse()), strict=True):
+        cards += _sip_cards(name, terms)
     cards += card("WCSAXESA", 2) + card("WCSNAMEA", "0-based active pixel coordinates")
     cards += card("WCSAXESW", 2) + card("WCSNAMEW", "Approximated per-pixel wavelength and bandwidth")
+    cards += card("CNAME1W", "Wavelength") + card("CNAME2W", "Bandwidth")
     for axis in (1, 2):
-        cards += (
-            card(f"CTYPE{axis}A", "LINEAR") + card(f"CRPIX{axis}A", 1.0) + card(f"CRVAL{axis}A", 0.0) + card(f"CDELT{axis}A", 1.0)
-        )
+        cards += card(f"CTYPE{axis}A", "LINEAR") + card(f"CUNIT{axis}A", "pixel") + card(f"CRPIX{axis}A", 1.0)
+        cards += card(f"CRVAL{axis}A", 0.0) + card(f"CDELT{axis}A", 1.0)
         cards += card(f"CTYPE{axis}W", "WAVE-TAB") + card(f"CUNIT{axis}W", "um") + card(f"CRPIX{axis}W", 1.0)
-        cards += card(f"CRVAL{axis}W", 1.0) + card(f"CDELT{axis}W", 1.0)
+        cards += card(f"CRVAL{axis}W", 1) + card(f"CDELT{axis}W", 1)
         cards += card(f"PS{axis}_0W", "WCS-WAVE") + card(f"PS{axis}_1W", "VALUES")
     return [*cards, *card("PS1_2W", "X"), *card("PS2_2W", "Y"), *card("PV1_3W", 1), *card("PV2_3W", 2)]
 
 
+def wave_hdu(table: WaveTable) -> bytes:
+    """Return the table of wavelengths and bandwidths, WCS-WAVE."""
+    nx, ny = len(table.x), len(table.y)
+    data = table.x.astype(">i4").tobytes() + table.y.astype(">i4").tobytes() + table.values.astype(">f4").tobytes()
+    cards = [*card("XTENSION", "BINTABLE"), *card("BITPIX", 8), *card("NAXIS", 2), *card("NAXIS1", len(data)), *card("NAXIS2", 1)]
+    cards += [*card("PCOUNT", 0), *card("GCOUNT", 1), *card("TFIELDS", 3), *card("EXTNAME", "WCS-WAVE")]
+    forms = (("X", f"{nx}J", f"({nx})"), ("Y", f"{ny}J", f"({ny})"), ("VALUES", f"{2 * nx * ny}E", f"(2,{nx},{ny})"))
+    for i, (name, form, dim) in enumerate(forms, start=1):
+        cards += card(f"TTYPE{i}", name) + card(f"TFORM{i}", form) + card(f"TDIM{i}", dim)
+    return header(cards) + padded(data)
+
+
+def _sip_cards(name: str, terms: Sip) -> list[str]:
+    return card(f"{name}_ORDER", ORDER) + [c for (p, q), value in terms.items() for c in card(f"{name}_{p}_{q}", value)]
+
+
+def _exposure_cards(spec: FrameSpec) -> list[str]:
+    cards = [*card("EXTTYPE", "IMAGE"), *card("DETECTOR", spec.detector), *card("OBSID", spec.obs_id)]
+    cards += [*card("EXPIDN", _exposure_number(spec)), *card("DETCOORD", "sky"), *card("L1DQAFLG", "Pass")]
+    middle, end = spec.mjd + 0.000666, spec.mjd + 0.001332
+    for name, mjd in (("OBS", spec.mjd), ("BEG", spec.mjd), ("AVG", middle), ("END", end)):
+        cards += card(f"MJD-{name}", mjd) + card(
+            f"DATE-{name}", (MJD_EPOCH + timedelta(days=mjd)).isoformat(timespec="milliseconds")
+        )
+    cards += [*card("XPOSURE", 113.5826), *card("TELAPSE", 118.1873), *card("TIMESYS", "UTC"), *card("MJDREF", 0.0)]
+    cards += card_of("OBS_IN_SBAND", "False") + card_of("OMEGA_MEDIAN", 37.861739642774666) + card_of("L2 N_PERSIST", 8406)
+    return [*cards, *card("PSF_FWHM", 5.222648214064271), *card("FINAST", 0), *card("L2DQAFLG", "Pass")]
+
+
+def _exposure_number(spec: FrameSpec) -> int:
+    """Return EXPIDN: year, week, part of it and its letter's place in the alphabet, then large slew, small slew and detector."""
+    week, part = spec.period.split("_")
+    year, number = week.split("W")
+    return int(f"{year}{number}{part[0]}{ord(part[1]) - ord('A') + 1:02d}{spec.number:04d}1{spec.detector}")
+
+
+def _flag_cards(spec: FrameSpec) -> list[str]:
+    kind = card("EXTTYPE", "MASK")
+    if spec.release == "qr3":
+        return kind + [c for name, bit in spec.flag_bits.items() for c in card(f"MSKN{bit:04d}", name)]
+    return kind + [c for name, bit in spec.flag_bits.items() for c in card_of(f"MP_{name}", bit)]
+
+
 def _zone_cards(spec: FrameSpec) -> list[str]:
-    """Return where the PSF's zones lie on the frame: x runs fastest."""
+    """Return where the PSF's zones lie on the frame: x runs fastest, but by the headers of older pipelines y does.
+
+    See IRSA's page on the PSF header error: the planes are right, the cards of VERSION up to 6.5.5 without `+psffix1` are not.
+    """
+    from packaging.version import Version
+
+    version, _, fix = spec.pipeline.partition("+")
+    wrong = Version(version) <= Version("6.5.5") and "psffix1" not in fix
     wide, high = spec.field.nx / ZONES, spec.field.ny / ZONES
-    cards = card("OVERSAMP", 10)
+    cards = card("OVERSAMP", OVERSAMPLING)
     for i in range(ZONES**2):
-        ix, iy = i % ZONES, i // ZONES
+        ix, iy = (i // ZONES, i % ZONES) if wrong else (i % ZONES, i // ZONES)
         cards += card(f"XCTR_{i + 1}", wide * (ix + 0.5) - 0.5, f"Center of x zone ({ix}, {iy})")
         cards += card(f"YCTR_{i + 1}", high * (iy + 0.5) - 0.5, f"Center of y zone ({ix}, {iy})")
         cards += card(f"XWID_{i + 1}", wide, f"Width of x zone ({ix}, {iy})")
@@ -154,20 +193,57 @@ def _zone_cards(spec: FrameSpec) -> list[str]:
     return cards
 
 
-def _wave_table(spec: FrameSpec) -> bytes:
-    """Return the table of wavelengths and bandwidths on a coarse grid; the wavelength falls with y."""
-    shortest, longest, power = BANDS[spec.detector]
-    nodes = 5
-    x = np.linspace(1, spec.field.nx, nodes).astype(">i4")
-    y = np.linspace(1, spec.field.ny, nodes).astype(">i4")
-    wave = np.linspace(longest * 1e6, shortest * 1e6, nodes)
-    values = np.empty((nodes, nodes, 2), ">f4")
-    values[..., 0] = wave[:, None]
-    values[..., 1] = (wave / power)[:, None]
-    data = x.tobytes() + y.tobytes() + values.tobytes()
-    cards = [*card("XTENSION", "BINTABLE"), *card("BITPIX", 8), *card("NAXIS", 2), *card("NAXIS1", len(data)), *card("NAXIS2", 1)]
-    cards += [*card("PCOUNT", 0), *card("GCOUNT", 1), *card("TFIELDS", 3), *card("EXTNAME", "WCS-WAVE")]
-    forms = (("X", f"{nodes}J", f"({nodes})"), ("Y", f"{nodes}J", f"({nodes})"))
-    for i, (name, form, dim) in enumerate((*forms, ("VALUES", f"{2 * nodes**2}E", f"(2,{nodes},{nodes})")), start=1):
-        cards += card(f"TTYPE{i}", name) + card(f"TFORM{i}", form) + card(f"TDIM{i}", dim)
-    return header(cards) + padded(data)
+def _packed(name: str, array: NDArray[np.generic], cards: Sequence[str]) -> bytes:
+    """Return an image as astropy packs it (RICE_1, each row a tile), its header as long as that of a real frame."""
+    from astropy.io import fits
+
+    head = fits.Header.fromstring("".join(cards))
+    rows = fits.CompImageHDU(array, head, name=name, compression_type="RICE_1", tile_shape=(1, array.shape[1]))
+    out = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), rows]).writeto(out)
+    hdu = out.getvalue()[BLOCK:]
+    end = hdu.index(b"END".ljust(80))
+    text = [hdu[at : at + 80].decode("ascii") for at in range(0, end, 80)]
+    return header(text, at_least=PACKED_BLOCKS * BLOCK // 80 - 1) + hdu[-(-(end + 80) // BLOCK) * BLOCK :]
+
+
+def _epsf(spec: FrameSpec, optics: Optics) -> bytes:
+    """Return the third release's table of effective PSFs: a row for each zone, x fastest."""
+    columns, rows = optics.lattice
+    row = np.dtype([*EPSF_COLUMNS.items(), ("EPSF", ">f8", (EPSF_SIDE**2,))])
+    data = np.zeros(rows * columns, row)
+    data["BINX"], data["BINY"] = np.arange(len(data)) % columns, np.arange(len(data)) // columns
+    data["XWIDTH"], data["YWIDTH"] = spec.field.nx / columns, spec.field.ny / rows
+    data["XCENTER"], data["YCENTER"] = ((data[f"BIN{axis}"] + 0.5) * data[f"{axis}WIDTH"] - 0.5 for axis in "XY")
+    data["CWAVE"], data["CBAND"] = optics.waves.at(data["XCENTER"], data["YCENTER"])
+    data["NSTAR"], data["NEFF_MEAN"] = 500, 3.4
+    data["EPSF"] = epsf_cube(optics.lattice).reshape(len(data), -1)
+    cards = [*card("XTENSION", "BINTABLE"), *card("BITPIX", 8), *card("NAXIS", 2), *card("NAXIS1", row.itemsize)]
+    cards += [*card("NAXIS2", len(data)), *card("PCOUNT", 0), *card("GCOUNT", 1), *card("TFIELDS", len(row.names or ()))]
+    cards += [*card("EXTNAME", "EPSF"), *card("DETECTOR", str(spec.detector)), *card("DETCOORD", "sky")]
+    cards += [*card("OVSMPX", EPSF_OVERSAMPLING), *card("OVSMPY", EPSF_OVERSAMPLING), *card("ORDERING", "x-fast then y")]
+    forms = {name: "J" if form == ">i4" else "E" for name, form in EPSF_COLUMNS.items()} | {"EPSF": f"{EPSF_SIDE**2}D"}
+    for i, (name, form) in enumerate(forms.items(), start=1):
+        cards += card(f"TTYPE{i}", name) + card(f"TFORM{i}", form)
+    return header(cards, at_least=2 * BLOCK // 80 - 1) + padded(data.tobytes())
+
+
+def _with_real_cards(cards: list[str], folder: Path) -> list[str]:
+    """Return the cards, and after them those of a real IMAGE header that they lack: telemetry, statistics, HISTORY."""
+    text = (folder / "qr2_cutout_IMAGE_header.txt").read_text(encoding="ascii")
+    known = {_keyword(c) for c in cards} | {
+        "XTENSION",
+        "BITPIX",
+        "NAXIS",
+        "NAXIS1",
+        "NAXIS2",
+        "PCOUNT",
+        "GCOUNT",
+        "EXTNAME",
+        "BUNIT",
+    }
+    return cards + [c[:80].ljust(80) for c in text.splitlines() if c.strip() != "END" and _keyword(c) not in known]
+
+
+def _keyword(text: str) -> str:
+    return text.partition("=")[0].strip() if "=" in text and not text.startswith(("HISTORY", "COMMENT")) else text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -12,10 +11,10 @@ from raysearch.testing.demo import FIRST_OBSID
 from raysearch.testing.fields import Field
 from raysearch.testing.holdings import Holdings, Product, Row, observation_row, product, target_row
 from raysearch.testing.images import make_chandra, make_fifi
-from raysearch.testing.spherex import BANDS, FrameSpec, make_frame
+from raysearch.testing.spherex import FrameSpec, PointSource, make_frame
+from raysearch.testing.spherex_archive import SPHEREX_BUCKET, irsa_row, sia_row, spherex_product, tap_rows
 from raysearch.testing.synthetic import CubeSpec, Jet
 
-SPHEREX_BUCKET = "nasa-irsa-spherex"
 HEASARC_BUCKET = "nasa-heasarc"
 CII_UM = 157.741
 """The [C II] line."""
@@ -97,102 +96,22 @@ def _jwst(sky: _Sky) -> None:
 
 
 def _spherex(sky: _Sky) -> None:
-    plan = ((0, 1, 4, 5.0), (1, 1, 1, 5.0), (2, 2, 3, 0.0), (3, 2, 5, 0.0), (4, 3, 6, 0.0))
-    specs = [FrameSpec(number, detector, sky.near(i // 2, 64, 6.15), source=source) for i, number, detector, source in plan]
-    specs.append(FrameSpec(9, 2, Field(200.0, -40.0, 64, 64, 6.15), mjd=61040.5))
+    plan = ((0, 1, 4, 20_000.0), (1, 1, 1, 20_000.0), (2, 2, 3, 0.0), (3, 2, 5, 0.0), (4, 3, 6, 0.0))
+    specs = []
+    for i, number, detector, flux in plan:
+        star = sky.targets[i // 2]
+        stars = (PointSource(star["main_id"], star["ra"], star["dec"], flux),) if flux else ()
+        specs.append(FrameSpec(number, detector, sky.near(i // 2, 64, 6.15), sources=stars, psf_side=9))
+    specs.append(FrameSpec(9, 2, Field(200.0, -40.0, 64, 64, 6.15), mjd=61040.5, psf_side=9))
+    frames = []
     for i, spec in enumerate(specs):
-        row = _spherex_row(spec, said=i != 4)
-        sky.irsa.append(row)
-        _caom_rows(sky, spec, row)
         sky.bodies[spec.key] = make_frame(spec)
-        path = f"ibe/data/spherex/{spec.key}"
-        sky.products.append(Product("", spec.key, spec.key, bucket=SPHEREX_BUCKET, in_cloud=i != 3, path=path))
-        sky.truth[row["obs_publisher_did"]] = (spec.source,) if spec.source else ()
-
-
-def _spherex_row(spec: FrameSpec, *, said: bool) -> Row:
-    """Return what SIA2 says of a frame; of where it is in the cloud only where `said`."""
-    em_min, em_max, power = BANDS[spec.detector]
-    side = spec.field.nx
-    aws = f'{{"aws": {{"bucket_name": "{SPHEREX_BUCKET}", "key":"{spec.key}", "region": "us-east-1"}}}}'
-    return _irsa_row(
-        spec.field,
-        facility_name="SPHEREx",
-        instrument_name="SPHEREx",
-        calib_level=2,
-        dataproduct_type="image",
-        energy_bandpassname=f"SPHEREx-D{spec.detector}",
-        energy_emband="Infrared",
-        obs_id=spec.obs_id,
-        s_resolution=3.075,
-        em_min=em_min,
-        em_max=em_max,
-        em_res_power=power,
-        proposal_title="Synthetic LVF survey",
-        access_url=f"{{origin}}/ibe/data/spherex/{spec.key}",
-        access_format="image/fits",
-        access_estsize=200,
-        t_exptime=113.5826,
-        obs_collection="spherex_qr2",
-        algorithm_name="exposure",
-        target_name=f"SPS_{spec.number}",
-        target_type="field",
-        obs_release_date="2026-01-27 19:52:50",
-        s_xel1=side,
-        s_xel2=side,
-        s_pixel_scale=spec.field.pixel_arcsec,
-        t_min=spec.mjd,
-        t_max=spec.mjd + 0.001367,
-        obs_publisher_did=f"ivo://irsa.ipac/spherex_qr2?{spec.obs_id}/D{spec.detector}",
-        s_fov=side * spec.field.pixel_arcsec / 3600,
-        cloud_access=aws if said else "",
-    )
-
-
-def _irsa_row(where: Field, **columns: Any) -> Row:
-    return {
-        "s_ra": where.ra,
-        "s_dec": where.dec,
-        "s_region": where.s_region(),
-        "obs_intent": "science",
-        "dataproduct_subtype": "science",
-        "target_standard": "0",
-        "target_moving": "0",
-        "position_timedependent": "0",
-        "upload_row_id": 1,
-        **columns,
-    }
-
-
-def _caom_rows(sky: _Sky, spec: FrameSpec, row: Row) -> None:
-    planeid = f"{spec.obs_id}/D{spec.detector}"
-    plane = {
-        "planeid": planeid,
-        "obsid": spec.obs_id,
-        "obs_publisher_did": row["obs_publisher_did"],
-        "time_bounds_lower": row["t_min"],
-        "time_bounds_upper": row["t_max"],
-        "energy_bounds_lower": row["em_min"],
-        "energy_bounds_upper": row["em_max"],
-        "energy_bandpassname": row["energy_bandpassname"],
-        "poly": row["s_region"],
-        "provenance_version": "6.5.4+psffix1",
-        "quality_flag": "Pass",
-    }
-    artifact = {
-        "artifactid": f"{planeid}/fits",
-        "planeid": planeid,
-        "uri": f"ibe/data/spherex/{spec.key}",
-        "producttype": "science",
-        "contenttype": "image/fits",
-        "contentlength": 1000 * row["access_estsize"],
-    }
-    sky.tables.setdefault("spherex.plane", []).append(plane)
-    sky.tables.setdefault("spherex.artifact", []).append(artifact)
-    seen = {"obsid": spec.obs_id, "observationid": spec.obs_id, "collection": "spherex_qr2"}
-    observations = sky.tables.setdefault("spherex.observation", [])
-    if seen not in observations:
-        observations.append(seen)
+        row = sia_row(spec, 200_000, said=i != 4)
+        frames.append((spec, row))
+        sky.irsa.append(row)
+        sky.products.append(spherex_product(spec.key, in_cloud=i != 3))
+        sky.truth[row["obs_publisher_did"]] = tuple(star.flux_ujy for star in spec.sources)
+    sky.tables.update(tap_rows(frames))
 
 
 def _sofia(sky: _Sky) -> None:
@@ -202,8 +121,10 @@ def _sofia(sky: _Sky) -> None:
         where = sky.near(star, 24, 3.0)
         name = f"F0500_FI_IFS_0600{i:02d}_RED_WXY_{100 + i}.fits"
         path = f"ibe/data/sofia/FIFI/L{level}/r{i:04d}/{name}"
-        row = _irsa_row(
-            where,
+        row = irsa_row(
+            where.ra,
+            where.dec,
+            where.s_region(),
             facility_name="SOFIA",
             instrument_name="FIFI-LS",
             calib_level=level,

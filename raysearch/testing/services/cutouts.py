@@ -9,10 +9,13 @@ import io
 import math
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from raysearch.testing.cards import BLOCK
 from raysearch.testing.services.objects import send_object
 from raysearch.testing.services.replies import html
 from raysearch.testing.services.shelf import Body, Shelf
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 AT_ONCE = 4
 """Cutouts the service makes at a time; more are refused with 503."""
 DEGREES = {"": 1.0, "d": 1.0, "deg": 1.0, "arcmin": 1 / 60, "arcsec": 1 / 3600, "rad": 180 / math.pi}
+LARGE = 1_000_000
+"""Bytes from which on an HDU is kept packed: of real frames the PSF."""
 PIXELS = frozenset({"px", "pix", "pixels"})
 NUMBERS = re.compile(r"\s*([-+]?[\d.]+(?:e[-+]?\d+)?)\s*(?:,\s*([-+]?[\d.]+(?:e[-+]?\d+)?)\s*)?([a-z]*)\s*", re.IGNORECASE)
 
@@ -66,14 +71,38 @@ class Cutouts:
         if fault is not None and fault.isdigit():
             return html(int(fault))
         try:
-            content = await asyncio.to_thread(make_cutout, bytes(body.content), request.query)
+            content = await asyncio.to_thread(make_cutout, body.content, request.query)
         except ValueError as exc:
             return web.Response(status=400, text=f"Bad request: {exc}")
         cut = Body(memoryview(content), hashlib.md5(content, usedforsecurity=False).hexdigest())
         return await send_object(self._shelf, request, cut, "truncate" if fault == "half" else None)
 
 
-def make_cutout(content: bytes, asked: Mapping[str, str]) -> bytes:
+class _View(io.RawIOBase):
+    """A file in memory that is not copied: of its images only the rows asked for are."""
+
+    def __init__(self, content: memoryview) -> None:
+        self._content = content
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._content)}[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._content[self._at : self._at + len(buffer)]
+        buffer[: len(part)] = part
+        self._at += len(part)
+        return len(part)
+
+
+def make_cutout(content: bytes | memoryview, asked: Mapping[str, str]) -> bytes:
     """Return the file with its images cut to a box: every 2-D image of the size of the first; tables and cubes stay whole.
 
     A box of `size` (degrees; one number or `width,height`, whole pixels) about `center` (RA and Dec in degrees, or 1-based pixels)
@@ -86,7 +115,7 @@ def make_cutout(content: bytes, asked: Mapping[str, str]) -> bytes:
     """
     from astropy.io import fits
 
-    with fits.open(io.BytesIO(content)) as file:
+    with fits.open(io.BufferedReader(_View(memoryview(content)))) as file:
         first = next((hdu for hdu in file if hdu.header.get("NAXIS") == 2 and hdu.is_image), None)
         if first is None:
             raise ValueError("the file has no image")
@@ -94,12 +123,26 @@ def make_cutout(content: bytes, asked: Mapping[str, str]) -> bytes:
         x0, x1, y0, y1 = _box(first, asked)
         for hdu in file:
             if hdu.is_image and hdu.shape == shape:
-                hdu.data = hdu.data[y0:y1, x0:x1]
+                hdu.data = hdu.section[y0:y1, x0:x1]
                 _shift(hdu.header, x0, y0)
         out = io.BytesIO()
         file.writeto(out, output_verify="ignore")
     plain = out.getvalue()
-    return plain if asked.get("gzip", "true").lower() in {"false", "0"} else gzip.compress(plain, mtime=0)
+    return plain if asked.get("gzip", "true").lower() in {"false", "0"} else _gzipped(plain)
+
+
+def _gzipped(plain: bytes) -> bytes:
+    """Return a file packed HDU by HDU (which gunzip joins): the large ones are the same in every cutout, and packed once."""
+    starts = [found.start() for found in re.finditer(rb"XTENSION= '", plain) if found.start() % BLOCK == 0]
+    parts = [plain[start:end] for start, end in pairwise((0, *starts, len(plain)))]
+    return b"".join(_packed_once(part) if len(part) > LARGE else _packed(part) for part in parts)
+
+
+def _packed(part: bytes) -> bytes:
+    return gzip.compress(part, compresslevel=1, mtime=0)
+
+
+_packed_once = lru_cache(maxsize=64)(_packed)
 
 
 def _box(hdu: fits.ImageHDU, asked: Mapping[str, str]) -> tuple[int, int, int, int]:

@@ -44,13 +44,13 @@ def test_frame_has_the_extensions_of_real_ones(whole):
     assert whole["PSF"].shape[0] == 121
     assert whole["PSF"].header["XCTR_2"] > whole["PSF"].header["XCTR_1"]
     assert whole["WCS-WAVE"].columns.names == ["X", "Y", "VALUES"]
-    assert whole["WCS-WAVE"].data["VALUES"][0].shape == (5, 5, 2)
+    assert whole["WCS-WAVE"].data["VALUES"][0].shape[2] == 2
 
 
 @pytest.mark.real
 def test_frame_has_the_cards_of_a_real_one(whole, real_data):
     text = (real_data / "spherex" / "qr2_cutout_IMAGE_header.txt").read_text()
-    real = {line.split("=")[0].strip() for line in text.splitlines() if "=" in line}
+    real = {line.split("=")[0].removeprefix("HIERARCH").strip() for line in text.splitlines() if "=" in line}
     ours = set(whole["IMAGE"].header) - {"BITPIX", "XTENSION", "EXTNAME", ""}
     assert {name for name in ours if name[:4] not in ("A_0_", "A_1_", "A_2_", "B_0_", "B_1_", "B_2_")} <= real
 

@@ -12,6 +12,7 @@
     ├── ReadError                  one product's bytes cannot be had
     │   ├── ProductNotFound        404 (also a FileNotFoundError)
     │   ├── ProductForbidden       401, 403: private or restricted (also a PermissionError)
+    │   ├── RequestRefused         400: the server does not do what it was asked, such as a cutout outside of the image
     │   └── StoreUnavailable       time-outs, 429, 5xx, resets, after every retry (transient)
     ├── FormatError                the bytes came, and are not what they should be
     │   └── TruncatedFile          the file ends before the data its headers promise
@@ -66,6 +67,10 @@ class ProductNotFound(ReadError, FileNotFoundError):
 
 class ProductForbidden(ReadError, PermissionError):
     """The product is there, but not for this reader (401, 403)."""
+
+
+class RequestRefused(ReadError):
+    """The server does not do what it was asked (400)."""
 
 
 class StoreUnavailable(ReadError):

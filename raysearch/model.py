@@ -15,6 +15,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+Kind = Literal["lines", "images", "pairs"]
+"""What a search looks at: lines in spectral cubes, images one by one, or pairs of images."""
+
 Status = Literal["detected", "nothing", "skipped", "failed"]
 """How an observation can end; every observation ends as exactly one of these."""
 
@@ -257,6 +260,9 @@ class Cutout:
     """Pixels of `psf` to one of the image."""
     clipped: bool = False
     """Whether the image ends inside the box that was asked for."""
+    psf_effective: bool = False
+    """Whether `psf` holds a pixel's own response already, and is read off at the pixels' centres (EPSF of SPHEREx QR3); otherwise it is
+    light as it falls on the detector, and is added up over each pixel (PSF of QR2)."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -279,8 +285,8 @@ class Image:
     shape: tuple[int, int]
     """Rows and columns of the whole image."""
     headers: Mapping[str, str]
-    """Name of an extension -> the whole image's header as text (FITS cards of 80 characters, without END); `PRIMARY` too. A box's own
-    is `header(extension, cutout)`."""
+    """Name of an extension -> the whole image's header as text (FITS cards of 80 characters, without END); `PRIMARY` too. A box's
+    own is `header(extension, cutout)`."""
     flags: Mapping[str, int]
     """Name of a flag, as the header of FLAGS spells it (`TRANSIENT`) -> its value, a power of two."""
     tables: Mapping[str, bytes]
@@ -289,19 +295,23 @@ class Image:
     """One for each target."""
 
     def header(self, extension: str, cutout: Cutout) -> str:
-        """Return the extension's header for a box: its size, and the reference pixel of every WCS moved by the box's first pixel."""
-        ny, nx = cutout.shape
-        moved = {"NAXIS1": nx, "NAXIS2": ny}
-        text, cards = self.headers[extension], []
-        for card in (text[i : i + 80] for i in range(0, len(text), 80)):
-            keyword, value = card[:8].rstrip(), card[10:].partition("/")
-            if keyword in moved:
-                cards.append(_card(keyword, str(moved[keyword]), value[2]))
-            elif keyword[:6] in {"CRPIX1", "CRPIX2"} and card[8:10] == "= ":
-                cards.append(_card(keyword, repr(float(value[0]) - (cutout.x0 if keyword[5] == "1" else cutout.y0)), value[2]))
-            else:
-                cards.append(card)
-        return "".join(cards)
+        """Return the extension's header for a box: its size, and every WCS's reference pixel moved by the box's first pixel."""
+        return moved_header(self.headers[extension], cutout.shape, cutout.x0, cutout.y0)
+
+
+def moved_header(header: str, shape: tuple[int, int], x0: int, y0: int) -> str:
+    """Return the header of a box of so many rows and columns, whose first pixel is the image's (x0, y0), counted from 0."""
+    moved = {"NAXIS1": shape[1], "NAXIS2": shape[0]}
+    cards = []
+    for card in (header[i : i + 80] for i in range(0, len(header), 80)):
+        keyword, value = card[:8].rstrip(), card[10:].partition("/")
+        if keyword in moved:
+            cards.append(_card(keyword, str(moved[keyword]), value[2]))
+        elif keyword[:6] in {"CRPIX1", "CRPIX2"} and card[8:10] == "= ":
+            cards.append(_card(keyword, repr(float(value[0]) - (x0 if keyword[5] == "1" else y0)), value[2]))
+        else:
+            cards.append(card)
+    return "".join(cards)
 
 
 def _card(keyword: str, value: str, comment: str) -> str:
@@ -325,7 +335,7 @@ class Pixels:
     images: tuple[Image, ...] = ()
     """Of an image search: the image, or the two of a pair in the order of the search's bands; none in a line search."""
     ranges: tuple[tuple[int, int], ...] = ()
-    """Which bytes of the product (`uri`) were read: (start, end), end exclusive, in the file's order; none where it was read whole."""
+    """Which bytes of the product (`uri`) were read: (start, end), end exclusive, in the file's order; none where that was all."""
 
     @property
     def arrays(self) -> tuple[NDArray[Any], ...]:
@@ -366,9 +376,41 @@ class Figure:
     name: str
     """What it shows, unique for its candidate: `planes`, `map`, `curve`, `spectrum`, `triptych`, ..."""
     svg: bytes
-    """An SVG document, UTF-8, that needs nothing from outside."""
+    """An SVG document, UTF-8, that needs nothing from outside; empty where it could not be drawn."""
     alt: str
-    """What is seen, in words and numbers, for those who cannot see it."""
+    """What is seen, in words and numbers, for those who cannot see it; or why there is nothing to see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What a Detector made of one window before it decided, for the figure that shows why."""
+
+    wavelength_um: NDArray[np.floating[Any]]
+    """Micrometres, increasing, shape (n,)."""
+    value: NDArray[np.floating[Any]]
+    """What the detector looks at, shape (n,); NaN where there is nothing."""
+    name: str
+    """What that is, as an axis says it: `highest S/N of the matched filter`."""
+    threshold: float = math.nan
+    """Above it a line counts as found; NaN where no one value decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Triptych:
+    """A region in two bands on one grid, as a Detector of pairs compared them, for the figure that shows why; arrays of shape (y, x)."""
+
+    target: str
+    """Around which the region lies."""
+    a: NDArray[np.floating[Any]]
+    """The band of the shorter wavelength; NaN where it was not used."""
+    b: NDArray[np.floating[Any]]
+    """That of the longer."""
+    difference: NDArray[np.floating[Any]]
+    """b - a, or whatever the detector searches; NaN where it did not."""
+    unit: str
+    """Of all three."""
+    header: str
+    """Of the grid: FITS cards of 80 characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,9 +446,13 @@ class Outcome:
     bytes_read: int = 0
     requests: int = 0
     seconds: float = 0.0
-    """Time spent on it, reading and detecting; waiting in queues is not counted."""
+    """Time spent on it, reading, detecting and drawing; waiting in queues is not counted."""
     limits: tuple[Limit, ...] = ()
     """What the searched lines without a candidate cannot exceed, from detectors that tell."""
+    ranges: tuple[tuple[int, int], ...] = ()
+    """Of a detected one: which bytes of the product were read, (start, end), end exclusive; none where it was read whole."""
+    figures_seconds: float = 0.0
+    """Of `seconds`, those in which its figures were drawn."""
 
 
 LIMIT_TYPE = pa.struct(
@@ -421,6 +467,9 @@ LIMIT_TYPE = pa.struct(
 )
 """A `Limit`: wavelengths in micrometres, the flux in W m^-2, NaN where it cannot be told."""
 
+RANGE_TYPE = pa.struct([pa.field("start", pa.int64(), nullable=False), pa.field("end", pa.int64(), nullable=False)])
+"""Bytes of a product, counted from 0; `end` is the one after the last."""
+
 OUTCOME_SCHEMA = pa.schema(
     [
         pa.field("obs_id", pa.string(), nullable=False),
@@ -432,9 +481,22 @@ OUTCOME_SCHEMA = pa.schema(
         pa.field("requests", pa.int64(), nullable=False),
         pa.field("seconds", pa.float64(), nullable=False),
         pa.field("limits", pa.list_(LIMIT_TYPE), nullable=False),
+        pa.field("ranges", pa.list_(RANGE_TYPE), nullable=False),
+        pa.field("figures_seconds", pa.float64(), nullable=False),
     ]
 )
-"""The columns of an outcome table; parts written before there were limits lack the last one, and are read with empty lists."""
+"""The columns of an outcome table; older parts lack the last three or two, and are read with empty lists and 0."""
+
+FIGURE_SCHEMA = pa.schema(
+    [
+        pa.field("obs_id", pa.string(), nullable=False),
+        pa.field("candidate", pa.int32(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("svg", pa.binary(), nullable=False),
+        pa.field("alt", pa.string(), nullable=False),
+    ]
+)
+"""The columns of a table of figures: those of a `Figure`, its document compressed by gzip; where it is empty, `alt` says why."""
 
 
 class Store(Protocol):
@@ -486,11 +548,13 @@ class Reader(Protocol):
 class Detector(Protocol):
     """Turns pixels into records: no I/O, no state from one observation to the next.
 
-    Two more attributes are optional. `velocity` (km/s, 0 if absent): how far from its target's redshift a line may lie; the planes
+    A few more attributes are optional. `velocity` (km/s, 0 if absent): how far from its target's redshift a line may lie; the planes
     that this covers are `Window.searched`, and windows of targets whose ranges overlap or touch become one. `extensions` (texts,
     none if absent): what `Window.planes` shall hold beside `SCI`, by role: `ERR` (one standard deviation, in SCI's unit), `DQ`
     (integers, not 0: bad), `WMAP` (weight, coverage or exposure, 0: no data), or by an extension's own name. What a file lacks,
-    or has in another shape than SCI, is absent there.
+    or has in another shape than SCI, is absent there. `curve(pixels)`, called where figures are drawn, right after `detect`, with
+    the same pixels: one `Curve` for each window, in their order, or None for one of which there is none to show; `triptych(pixels)`
+    of a pair likewise: one `Triptych` for each region.
     """
 
     window: int | None

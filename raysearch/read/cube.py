@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.errors import (
-    ConfigError,
-    FormatError,
-    NothingToSearch,
-    ProductForbidden,
-    ProductNotFound,
-    ReadError,
-    StoreUnavailable,
-    TruncatedFile,
-)
+from raysearch.errors import ConfigError, FormatError, NothingToSearch, TruncatedFile
 from raysearch.model import Line, Observation, Pixels, Store, Usage, Window
-from raysearch.read.addresses import named
 from raysearch.read.companions import as_role, identified, plays
 from raysearch.read.fits import BLOCK, FitsFile, Hdu, Header, padded
+from raysearch.read.places import Missing, Nowhere, first_place
 from raysearch.read.plan import Excerpt, Extent, ReadPlan, bounds, find_excerpts, make_plan
 from raysearch.read.store import StoreConfig, open_store
+from raysearch.read.values import RAW, physical
 from raysearch.read.wave import TableColumn, column_values, table_column, wavelengths
 
 Result = TypeVar("Result")
@@ -37,12 +28,6 @@ COMPANIONS = 3
 """ERR, DQ and WMAP (in either order) follow a JWST cube's SCI, as large as it and with headers of one block."""
 MOST_WALKED = 12
 """HDUs behind the science image among which its companions are looked for: the exposure map of SOFIA's FIFI-LS is the tenth."""
-RAW = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
-"""What BITPIX means."""
-FLOATS = {8: "f4", 16: "f4", 32: "f8", 64: "f8", -32: "f4", -64: "f8"}
-"""The floating point type that holds its values."""
-OTHER_SIGN = {8: (-128.0, "i1"), 16: (2.0**15, "u2"), 32: (2.0**31, "u4"), 64: (2.0**63, "u8")}
-"""BZERO by which integers are said to be unsigned (bytes: signed), and what they are then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +69,7 @@ class CubeReader:
     """Lowest and highest, instead of the targets' own; none if empty."""
     extensions: tuple[str, ...] = ()
     """Roles (`companions.ROLES`) or names of further extensions, read where the file has them as large as the science image."""
-    missing: Literal["failed", "skipped"] = "failed"
+    missing: Missing = "failed"
     """How an observation ends whose product is nowhere to be found."""
     _opened: Store | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -114,26 +99,10 @@ class CubeReader:
 
     async def _first_place(self, observation: Observation, action: Callable[[str], Awaitable[Result]]) -> Result:
         """Return what the action gives at the first address where the product can be had."""
-        failures: list[ReadError] = []
-        for uri in observation.uris:
-            try:
-                with _naming(uri):
-                    return await action(uri)
-            except ReadError as exc:
-                failures.append(exc)
-        raise self._nowhere(observation, failures)
-
-    def _nowhere(self, observation: Observation, failures: list[ReadError]) -> Exception:
-        """Return the error for a product that no address gave: the most hopeful kind, naming every place."""
-        tried = "; ".join(str(exc) for exc in failures) or f"{observation.obs_id} has no address"
-        for kind in (StoreUnavailable, ProductForbidden):
-            if any(isinstance(exc, kind) for exc in failures):
-                return kind(tried)
-        if not all(isinstance(exc, ProductNotFound) for exc in failures):
-            return ReadError(tried)
-        if self.missing == "skipped":
-            return NothingToSearch(f"product can be had nowhere: {tried}")
-        return ProductNotFound(tried)
+        try:
+            return await first_place(observation.uris, action)
+        except Nowhere as exc:
+            raise exc.told(observation.obs_id, self.missing) from None
 
     def _file(self, uri: str, usage: Usage) -> FitsFile:
         if self._opened is None:
@@ -156,7 +125,7 @@ class CubeReader:
             for role, (hdu, extent) in zip(survey.roles, survey.extents, strict=True)
         }
         windows = tuple(_window(survey, excerpt, planes) for excerpt in survey.plan.excerpts)
-        return Pixels(observation.obs_id, uri, windows, survey.header.text, observation.targets)
+        return Pixels(observation.obs_id, uri, windows, survey.header.text, observation.targets, ranges=file.ranges)
 
     async def _survey(self, file: FitsFile, observation: Observation) -> _Survey:
         science, header = await _find_science(file)
@@ -195,16 +164,6 @@ def _window(survey: _Survey, excerpt: Excerpt, planes: dict[tuple[str, int, int]
         planes={role: planes[role, excerpt.start, excerpt.stop] for role in survey.roles},
         searched=excerpt.searched,
     )
-
-
-@contextmanager
-def _naming(uri: str) -> Iterator[None]:
-    """Let errors about a file's content name the file."""
-    try:
-        yield
-    except (FormatError, NothingToSearch) as exc:
-        exc.args = (f"{named(uri)}: {exc}",)
-        raise
 
 
 async def _find_science(file: FitsFile) -> tuple[Hdu, Header]:
@@ -292,26 +251,6 @@ async def _load_planes(file: FitsFile, hdu: Hdu, extent: Extent, excerpt: Excerp
             f"(its header promises data up to byte {hdu.data_offset + hdu.data_size - 1:,})"
         )
     raw = np.frombuffer(data, RAW[hdu.bitpix]).reshape(-1, *hdu.cube_shape[1:])
-    planes = np.ascontiguousarray(_physical(raw, hdu, science=science)[:: -1 if extent.reverse else 1])
+    planes = np.ascontiguousarray(physical(raw, hdu.header, hdu.bitpix, floating=science)[:: -1 if extent.reverse else 1])
     planes.setflags(write=False)
     return planes
-
-
-def _physical(raw: NDArray[Any], hdu: Hdu, *, science: bool) -> NDArray[Any]:
-    """Return the values that the file's numbers stand for (FITS standard 4.0, sections 4.4.2.5 and 5.2.5), a new array."""
-    header, bits = hdu.header, hdu.bitpix
-    scale, zero, blank = header.number("BSCALE", 1.0), header.number("BZERO", 0.0), header.value("BLANK")
-    if bits > 0 and not science and scale == 1 and blank is None:
-        if zero == 0:
-            return raw.astype(raw.dtype.newbyteorder("="))
-        if zero == OTHER_SIGN[bits][0]:
-            flipped = raw.astype(raw.dtype.newbyteorder("=")).view(f"u{bits // 8}") ^ (1 << bits - 1)
-            return flipped.view(OTHER_SIGN[bits][1])
-    values: NDArray[Any] = raw.astype(FLOATS[bits])
-    if scale != 1:
-        values *= scale
-    if zero != 0:
-        values += zero
-    if bits > 0 and blank is not None:
-        values[raw == blank] = np.nan
-    return values

@@ -230,8 +230,7 @@ class FitsFile:
 
     async def load(self, spans: Sequence[Span]) -> None:
         """Fetch the parts of the spans that are not there yet, one request each, at the same time."""
-        wanted = [(self._known_from(start), self._clip(end)) for start, end in spans]
-        wanted = [(start, end) for start, end in wanted if start < end]
+        wanted = [(start, end) for start, end in map(self.lacking, spans) if start < end]
         if not wanted:
             return
         for (start, end), data in zip(wanted, await self._fetch(wanted), strict=True):
@@ -248,10 +247,25 @@ class FitsFile:
             start += len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def lacking(self, span: Span) -> Span:
+        """Return what of a span is not there yet: its end is not behind its start where all is, as far as the file goes."""
+        return self._known_from(span[0]), self._clip(span[1])
+
     @property
     def loaded(self) -> int:
         """Bytes from the file's beginning that are there without a gap."""
         return self._known_from(0)
+
+    @property
+    def ranges(self) -> tuple[Span, ...]:
+        """The bytes that are there, (start, end), disjoint and in the file's order; those that touch are joined."""
+        joined: list[Span] = []
+        for start, end in sorted((start, start + len(data)) for start, data in self._pieces if data):
+            if joined and start <= joined[-1][1]:
+                joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+            else:
+                joined.append((start, end))
+        return tuple(joined)
 
     async def hdu(self, offset: int, index: int) -> Hdu | None:
         """Return the HDU whose header begins at the offset, or None where the file ends there."""
@@ -287,15 +301,17 @@ class FitsFile:
 
     def _known_from(self, start: int) -> int:
         """Return how far the bytes from `start` on are there without a gap."""
-        while part := self._piece(start, start + LARGEST_DATA):
-            start += len(part)
+        while found := self._holder(start):
+            start = found[0] + len(found[1])
         return start
 
     def _piece(self, start: int, end: int) -> bytes:
-        for at, data in self._pieces:
-            if at <= start < at + len(data):
-                return data[start - at : end - at]
-        return b""
+        found = self._holder(start)
+        return found[1][start - found[0] : end - found[0]] if found else b""
+
+    def _holder(self, place: int) -> tuple[int, bytes] | None:
+        """Return the piece, and its place in the file, that has the byte at a place."""
+        return next(((at, data) for at, data in self._pieces if at <= place < at + len(data)), None)
 
     def _clip(self, end: int) -> int:
         return end if self._end is None else min(end, self._end)

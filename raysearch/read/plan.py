@@ -70,26 +70,31 @@ class ReadPlan:
     """The requests that bring what is needed and not there yet."""
 
     excerpts: tuple[Excerpt, ...]
+    """Of a cube."""
     ranges: tuple[Span, ...]
     """Disjoint, in increasing order."""
     whole: bool
     """Whether one range takes everything up to the end of the last extension needed."""
+    boxes: tuple[str, ...] = ()
+    """Of an image: which pixels, in words."""
+    others: tuple[Span, ...] = ()
+    """Ranges of other files: the second image of a pair, calibration products."""
 
     @property
     def nbytes(self) -> int:
         """Bytes of all ranges."""
-        return sum(end - start for start, end in self.ranges)
+        return sum(end - start for start, end in (*self.ranges, *self.others))
 
     @property
     def requests(self) -> int:
         """One for each range."""
-        return len(self.ranges)
+        return len(self.ranges) + len(self.others)
 
     def __str__(self) -> str:
-        lines = (f"{e.line.name} at {e.observed_um:.4f} um: planes {e.start}-{e.stop - 1}" for e in self.excerpts)
+        planes = (f"{e.line.name} at {e.observed_um:.4f} um: planes {e.start}-{e.stop - 1}" for e in self.excerpts)
         ranges = ", ".join(f"{start}-{end - 1}" for start, end in self.ranges)
         requests = "1 request" if self.requests == 1 else f"{self.requests} requests"
-        return f"{'; '.join(lines)}\n{requests}, {self.nbytes:,} bytes: {ranges or 'nothing to fetch'}"
+        return f"{'; '.join((*planes, *self.boxes))}\n{requests}, {self.nbytes:,} bytes: {ranges or 'nothing to fetch'}"
 
 
 def find_excerpts(
@@ -194,13 +199,19 @@ def bounds(wavelength_um: NDArray[np.float64]) -> tuple[float, float]:
 
 def make_plan(excerpts: Sequence[Excerpt], extents: Sequence[Extent], loaded: int = 0) -> ReadPlan:
     """Return the cheapest plan for the excerpts of all extents, where the file's first `loaded` bytes are there already."""
-    needed = sorted({extent.span(e.start, e.stop) for e in excerpts for extent in extents})
+    needed = {extent.span(e.start, e.stop) for e in excerpts for extent in extents}
+    ranges = join((max(start, loaded), end) for start, end in needed if end > loaded)
+    first = max(loaded, min((extent.offset for extent in extents), default=0))
+    last = max((extent.offset + extent.planes * extent.plane_bytes for extent in extents), default=0)
+    return ReadPlan(tuple(excerpts), ranges, whole=not ranges or ranges == ((first, last),))
+
+
+def join(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Return the ranges that bring the spans at the least cost: disjoint, in increasing order."""
     ranges: list[Span] = []
-    for start, end in ((max(start, loaded), end) for start, end in needed if end > loaded):
+    for start, end in sorted(spans):
         if ranges and start - ranges[-1][1] <= REQUEST_COST:
             ranges[-1] = (ranges[-1][0], max(end, ranges[-1][1]))
         else:
             ranges.append((start, end))
-    first = max(loaded, min((extent.offset for extent in extents), default=0))
-    last = max((extent.offset + extent.planes * extent.plane_bytes for extent in extents), default=0)
-    return ReadPlan(tuple(excerpts), tuple(ranges), whole=not ranges or ranges == [(first, last)])
+    return tuple(ranges)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from raysearch.errors import ConfigError, ProductForbidden, ProductNotFound, ReadError, StoreUnavailable
+from raysearch.errors import ConfigError, ProductForbidden, ProductNotFound, ReadError, RequestRefused, StoreUnavailable
 from raysearch.model import Store, Usage
 from raysearch.read.addresses import AT_ONCE, host_of, is_astray, named
 
@@ -191,7 +191,7 @@ def _refusal(uri: str, status: int) -> Exception:
         return ProductForbidden(f"{named(uri)}: access denied ({status}): private, or credentials are needed{hint}")
     if status in {301, 307} and uri.startswith("s3://"):
         return ReadError(f"{named(uri)}: the bucket lies in another region ({status}); set services.s3_region")
-    return ReadError(f"{named(uri)}: the server answered {status}")
+    return (RequestRefused if status == 400 else ReadError)(f"{named(uri)}: the server answered {status}")
 
 
 def _range_header(span: Span) -> str:

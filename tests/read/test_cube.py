@@ -234,7 +234,7 @@ def test_without_a_window_all_lines_share_the_whole_cube() -> None:
     assert first.sci is second.sci
     assert first.sci.shape == (120, 9, 10)
     assert (first.start, second.start, first.wavelength_um.size) == (0, 0, 120)
-    assert got.nbytes == 120 * 90 * 4 * 2
+    assert got.nbytes == 120 * 90 * 4 * 2 + 2 * 120 * 8  # and the wavelengths of each window
     assert_as_astropy(got, data)
 
 

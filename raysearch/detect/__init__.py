@@ -9,15 +9,16 @@ import inspect
 import math
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from raysearch.detect.flags import BAD_FLAGS
 from raysearch.errors import ConfigError
-from raysearch.model import LIGHT_KM_S, Detector
+from raysearch.model import LIGHT_KM_S, Detector, Kind
 
 __all__ = ["DETECTORS", "default_options", "open_detector"]
 
@@ -45,15 +46,51 @@ def _published_as_printed() -> Detector:
     return Published(as_printed=True)
 
 
-DETECTORS: dict[str, Callable[..., Detector]] = {
-    "lines": _lines,
-    "published": _published,
-    "published-as-printed": _published_as_printed,
+def _cutouts() -> Detector:
+    """Return the detector `cutouts`, which has no options."""
+    from raysearch.detect.cutouts import Cutouts
+
+    return Cutouts()
+
+
+def _photometry(
+    apertures_px: Sequence[float] = (3.0, 4.0, 5.0),
+    annulus_px: Sequence[float] = (7.0, 16.0),
+    psf: bool = True,
+    correct: bool = True,
+    bad_flags: Sequence[str] = BAD_FLAGS,
+) -> Detector:
+    """Return the detector `photometry`."""
+    from raysearch.detect.photometry import Photometry
+
+    return Photometry(apertures_px, annulus_px, psf, correct, bad_flags)
+
+
+def _difference(
+    colours: str = "both", false_alarm: float = 0.1, bad_flags: Sequence[str] = BAD_FLAGS, bands: bool = True
+) -> Detector:
+    """Return the detector `difference`."""
+    from raysearch.detect.difference import Difference
+
+    return Difference(colours, false_alarm, bad_flags, bands)
+
+
+def _published_difference() -> Detector:
+    """Return the detector `published` of pairs, which has no options."""
+    from raysearch.detect.published_difference import PublishedDifference
+
+    return PublishedDifference()
+
+
+DETECTORS: dict[Kind, dict[str, Callable[..., Detector]]] = {
+    "lines": {"lines": _lines, "published": _published, "published-as-printed": _published_as_printed},
+    "images": {"cutouts": _cutouts, "photometry": _photometry},
+    "pairs": {"difference": _difference, "published": _published_difference},
 }
-"""The detectors shipped, by name."""
+"""The detectors shipped for each kind of search, by name."""
 
 
-def open_detector(name: str, options: Mapping[str, Any] | None = None) -> Detector:
+def open_detector(name: str, options: Mapping[str, Any] | None = None, kind: Kind = "lines") -> Detector:
     """Return the detector with this name.
 
     Parameters
@@ -62,27 +99,33 @@ def open_detector(name: str, options: Mapping[str, Any] | None = None) -> Detect
         A shipped detector's name, or the user's own class: `package.module.ClassName` or `path/to/file.py:ClassName`.
     options
         Its keyword arguments.
+    kind
+        What it is to search.
 
     Raises
     ------
     ConfigError
         If there is none, it is no detector, or it has no such option.
     """
-    return _make(name, _maker(name), options or {})
+    return _make(name, _maker(name, kind), options or {})
 
 
-def _maker(name: str) -> Callable[..., Any]:
+def _maker(name: str, kind: Kind) -> Callable[..., Any]:
     """Return what makes the detector with this name."""
-    if name in DETECTORS:
-        return DETECTORS[name]
+    if name in DETECTORS[kind]:
+        return DETECTORS[kind][name]
     path, colon, class_name = name.rpartition(":")
     if colon:
         return _member(name, _load(name, Path(path)), class_name)
     module_name, dot, class_name = name.rpartition(".")
     if dot and all(module_name.split(".")):
         return _member(name, _import(name, module_name), class_name)
-    hint = _nearest(name, list(DETECTORS))
-    raise ConfigError(f"no detector {name!r}{hint}; your own would be package.module.ClassName or path/to/file.py:ClassName")
+    others = [other for other, shipped in DETECTORS.items() if name in shipped]
+    hint = f": that one is for {' and '.join(others)}; known are {', '.join(sorted(DETECTORS[kind]))}" if others else ""
+    hint = hint or _nearest(name, list(DETECTORS[kind]))
+    raise ConfigError(
+        f"no detector {name!r} of {kind}{hint}; your own would be package.module.ClassName or path/to/file.py:ClassName"
+    )
 
 
 @contextmanager
@@ -160,16 +203,18 @@ def _make(name: str, made: Callable[..., Any], options: Mapping[str, Any]) -> De
 
 def _check_optional(name: str, detector: Detector) -> None:
     """Raise ConfigError where what a detector need not have is there and wrong."""
-    velocity, extensions = getattr(detector, "velocity", 0.0), getattr(detector, "extensions", ())
+    velocity = getattr(detector, "velocity", 0.0)
     if not isinstance(velocity, Real) or isinstance(velocity, bool) or not 0 <= float(velocity) < LIGHT_KM_S:
         raise ConfigError(
             f"detector {name!r}: velocity = {velocity!r}; it is a number of km/s, 0 or more, to be searched on each side of a line"
         )
-    if not isinstance(extensions, list | tuple) or not all(isinstance(text, str) and text for text in extensions):
-        raise ConfigError(f'detector {name!r}: extensions = {extensions!r}; it is a list of texts, such as ["ERR", "DQ", "WMAP"]')
+    for attribute, such_as in (("extensions", '["ERR", "DQ", "WMAP"]'), ("needs", '["FLAGS", "VARIANCE"]')):
+        given = getattr(detector, attribute, ())
+        if not isinstance(given, list | tuple) or not all(isinstance(text, str) and text for text in given):
+            raise ConfigError(f"detector {name!r}: {attribute} = {given!r}; it is a list of texts, such as {such_as}")
 
 
-def default_options(name: str) -> dict[str, Any]:
+def default_options(name: str, kind: Kind = "lines") -> dict[str, Any]:
     """Return the options of a detector, by its name, that have a default which a search file can hold, with that default.
 
     Raises
@@ -177,11 +222,13 @@ def default_options(name: str) -> dict[str, Any]:
     ConfigError
         There is no such detector.
     """
-    parameters = inspect.signature(_maker(name)).parameters.values()
-    return {p.name: p.default for p in parameters if _in_toml(p.default)}
+    parameters = inspect.signature(_maker(name, kind)).parameters.values()
+    return {p.name: list(p.default) if isinstance(p.default, tuple) else p.default for p in parameters if _in_toml(p.default)}
 
 
 def _in_toml(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_in_toml, value))
     return isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
 
 

@@ -24,7 +24,7 @@ from raysearch.detect.light import FWHM, Light
 from raysearch.detect.sky import Sky
 from raysearch.detect.statistic import Statistic
 from raysearch.errors import ConfigError
-from raysearch.model import LIGHT_KM_S, Candidate, Limit, Pixels, Target, Window
+from raysearch.model import LIGHT_KM_S, Candidate, Curve, Limit, Pixels, Target, Window
 
 CONTEXT = 40
 """Planes on each side of those searched, which tell the continuum and what noise looks like."""
@@ -82,14 +82,22 @@ class Lines:
             raise ConfigError(f"maps = {maps!r}; it is true or false")
         self._maps = maps
         loops.keep_memory()
+        self._curves: tuple[str, list[Curve | None]] = ("", [])
         self.columns: Mapping[str, str] = {**measure.COLUMNS, **({"map": "bytes"} if maps else {})}
 
     def detect(self, pixels: Pixels) -> list[Candidate | Limit]:
         """Return for each window its candidates, by (y, x), or one limit."""
         product = Product.of(pixels)
-        return [record for window in pixels.windows for record in self._search(window, product)]
+        self._curves = (pixels.obs_id, [None] * len(pixels.windows))
+        return [record for number, window in enumerate(pixels.windows) for record in self._search(number, window, product)]
 
-    def _search(self, window: Window, product: Product) -> list[Candidate | Limit]:
+    def curve(self, pixels: Pixels) -> list[Curve | None]:
+        """Return for each window the highest S/N in each plane, None where nothing can be told; at once after `detect`."""
+        if self._curves[0] != pixels.obs_id:
+            self.detect(pixels)
+        return self._curves[1]
+
+    def _search(self, number: int, window: Window, product: Product) -> list[Candidate | Limit]:
         used, searched = prepare.cut(window, CONTEXT, self.velocity)
         flux = units.flux_per_plane(product.header, window.wavelength_um, product.spaxel_sr)
         flux = replace(flux, factor=flux.factor[used])
@@ -104,6 +112,7 @@ class Lines:
         search = Search(field, grid, self.false_alarm)
         if search.problem:
             return [_no_limit(window, search.problem)]
+        self._curves[1][number] = search.curve()
         found = search.found()
         if not found:
             return [limits.limit(search.field, search.threshold, window, product.sky, flux, target)]
@@ -217,6 +226,11 @@ class Search:
         """Return the heights of those peaks that lie in these planes."""
         values = self.statistic.highest if sign > 0 else self.statistic.lowest
         return np.asarray(sign * values[tuple(places[planes[places[:, 0]]].T)], dtype=np.float32)
+
+    def curve(self) -> Curve:
+        """Return the highest S/N in each plane."""
+        highest = self.statistic.highest.max(axis=(1, 2))
+        return Curve(self.field.wavelength_um, highest, "highest S/N in the plane", self.threshold)
 
     def found(self) -> list[Detection]:
         """Return the candidates, by (y, x): one for all peaks within a region, and as near in wavelength as a line is broad."""

@@ -18,7 +18,7 @@ from scipy.ndimage import label
 from scipy.signal import find_peaks
 
 from raysearch.errors import DetectorError
-from raysearch.model import Candidate, Pixels, Window
+from raysearch.model import Candidate, Curve, Pixels, Window
 
 HALF = 10
 """Planes on each side of a plane that its median spans, and on each side of a line that its excerpt spans."""
@@ -55,6 +55,10 @@ class Published:
         """Return one record for each window with a peak near its line; of several peaks, the most prominent."""
         return [found for window in pixels.windows if (found := self._search(window)) is not None]
 
+    def curve(self, pixels: Pixels) -> list[Curve | None]:
+        """Return for each window the part of each plane that its largest bright region covers."""
+        return [_curve(window) for window in pixels.windows]
+
     def _search(self, window: Window) -> Candidate | None:
         """Return what was found in one window."""
         extents = _Extents(window)
@@ -79,6 +83,14 @@ class Published:
         }
         wavelength = float(window.wavelength_um[plane - window.start])
         return Candidate(window.target, values, window.line.name, window.line.rest_um, wavelength)
+
+
+def _curve(window: Window) -> Curve:
+    """Return what was looked at around the line."""
+    extents = _Extents(window)
+    planes = range(max(0, window.position - HALF), min(window.cube_planes, window.position + HALF + 1))
+    inside = slice(planes.start - window.start, planes.stop - window.start)
+    return Curve(window.wavelength_um[inside], np.array([extents.of(plane) for plane in planes]), "part of plane in one region")
 
 
 class _Extents:

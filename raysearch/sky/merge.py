@@ -14,17 +14,25 @@ def distinct(ra: ArrayLike, dec: ArrayLike, radius_deg: float) -> NDArray[np.boo
     In the order given: a position counts as the first kept one near it. It does not go on from neighbour to neighbour: of three in
     a row, each nearer to the next than the radius and the ends farther apart, the ends are kept.
     """
+    counted_as = firsts(ra, dec, radius_deg)
+    return np.asarray(counted_as == np.arange(len(counted_as)), dtype=np.bool_)
+
+
+def firsts(ra: ArrayLike, dec: ArrayLike, radius_deg: float) -> NDArray[np.int64]:
+    """Return for each position the index of the one it counts as, shape (n,): its own for those that `distinct` keeps."""
     from scipy.spatial import KDTree
 
     points = unit_vectors(np.ravel(np.asarray(ra, dtype=np.float64)), np.ravel(np.asarray(dec, dtype=np.float64)))
-    kept = np.ones(len(points), dtype=np.bool_)
+    counted_as = np.arange(len(points))
     if len(points) < 2:
-        return kept
+        return counted_as
     tree = KDTree(points)
     reach = chord(np.radians(radius_deg))
     crowded = np.flatnonzero(tree.query_ball_point(points, reach, return_length=True) > 1)
+    free = np.ones(len(points), dtype=np.bool_)
     for first in crowded:
-        if kept[first]:
-            kept[tree.query_ball_point(points[first], reach)] = False
-            kept[first] = True
-    return kept
+        if free[first]:
+            near = [i for i in tree.query_ball_point(points[first], reach) if free[i]]
+            counted_as[near] = first
+            free[near] = False
+    return counted_as

@@ -33,9 +33,21 @@ CONSTANT = 3
 """
 
 
-@pytest.mark.parametrize("name", DETECTORS)
-def test_shipped_detectors_open(name):
-    assert isinstance(open_detector(name), Detector)
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, shipped in DETECTORS.items() for name in shipped])
+def test_shipped_detectors_open(kind, name):
+    assert isinstance(open_detector(name, default_options(name, kind), kind), Detector)
+
+
+def test_a_detector_of_another_kind_of_search_is_told_as_such():
+    with pytest.raises(
+        ConfigError, match="no detector 'cutouts' of pairs: that one is for images; known are difference, published"
+    ):
+        open_detector("cutouts", kind="pairs")
+
+
+def test_lists_are_options_that_a_search_file_can_hold():
+    options = default_options("photometry", "images")
+    assert {"apertures_px": [3.0, 4.0, 5.0], "annulus_px": [7.0, 16.0], "psf": True}.items() <= options.items()
 
 
 def test_the_two_published_detectors_differ():
@@ -130,6 +142,7 @@ def test_an_option_it_does_not_take_is_named(name):
             "class A:\n    window, columns, extensions = 5, {}, ['ERR', 2]\n    def detect(self, pixels): ...",
             "it is a list of texts",
         ),
+        ("class A:\n    window, columns, needs = 5, {}, 'FLAGS'\n    def detect(self, pixels): ...", "needs = 'FLAGS'"),
     ],
 )
 def test_a_users_class_that_does_not_work_is_told_with_its_place(tmp_path, text, said):

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysearch.sky.merge import distinct
+from raysearch.sky.merge import distinct, firsts
 
 ARCSEC = 1 / 3600
 
@@ -38,3 +38,10 @@ def test_as_by_hand(positions):
         if all(a > 0.002 for a in apart):
             kept.append(i)
     assert np.flatnonzero(distinct(ra, dec, 0.002)).tolist() == kept
+
+
+def test_each_counts_as_the_first_kept_one_near_it():
+    """The third lies between the first two, and counts as the earlier."""
+    ra = np.array([0.0, 1.6, 0.8, 50.0, 0.1]) / 3600
+    assert firsts(ra, np.zeros(5), 1.0 / 3600).tolist() == [0, 1, 0, 3, 0]
+    assert firsts([], [], 1.0).tolist() == []

@@ -193,6 +193,8 @@ class Usage:
     """Requests sent, retries included."""
     bytes_read: int = 0
     """Bytes of bodies received."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Address -> bytes of the whole file there, as its answers to range requests tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -453,6 +455,8 @@ class Outcome:
     """Of a detected one: which bytes of the product were read, (start, end), end exclusive; none where it was read whole."""
     figures_seconds: float = 0.0
     """Of `seconds`, those in which its figures were drawn."""
+    file_bytes: int = 0
+    """Bytes of the whole product (of a pair, of both), as the store told while it was read; 0 where it did not."""
 
 
 LIMIT_TYPE = pa.struct(
@@ -483,9 +487,10 @@ OUTCOME_SCHEMA = pa.schema(
         pa.field("limits", pa.list_(LIMIT_TYPE), nullable=False),
         pa.field("ranges", pa.list_(RANGE_TYPE), nullable=False),
         pa.field("figures_seconds", pa.float64(), nullable=False),
+        pa.field("file_bytes", pa.int64(), nullable=False),
     ]
 )
-"""The columns of an outcome table; older parts lack the last three or two, and are read with empty lists and 0."""
+"""The columns of an outcome table; older parts lack some of the last four, and are read with empty lists and 0."""
 
 FIGURE_SCHEMA = pa.schema(
     [

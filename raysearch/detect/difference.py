@@ -158,7 +158,9 @@ class Difference:
         short, long = make_frame(image_a, box_a, self._bad), make_frame(image_b, box_b, self._bad)
         of_short, of_long = response(image_a, box_a), response(image_b, box_b)
         asked = OF_THE_DIFFERENCE * self._false_alarm
-        found = of_difference(overlay(short, long, of_short, of_long), self._colours, asked)
+        both = overlay(short, long, of_short, of_long)
+        self._compared[1].append(_triptych(both, long))
+        found = of_difference(both, self._colours, asked)
         found["a"], scale_a = of_band(short, of_short, self._false_alarm)
         found["b"], scale_b = of_band(long, of_long, self._false_alarm)
         short, long = short.noisier(scale_a), long.noisier(scale_b)

@@ -1,6 +1,7 @@
 """The engine: runs a Reader and a Detector over a work list, into a run folder. Importing it does not import Ray."""
 
 from raysearch.engine.events import Event, Observer, Phase, RunFinished, RunStarted, ShardDone, Tick, Totals
+from raysearch.engine.figures import Figures, read_figures
 from raysearch.engine.job import Job
 from raysearch.engine.ledger import Ledger, read_candidates, read_outcomes, read_run, read_work, status
 from raysearch.engine.options import EngineOptions, shard_size_for
@@ -11,6 +12,7 @@ from raysearch.engine.run import run
 __all__ = [
     "EngineOptions",
     "Event",
+    "Figures",
     "Job",
     "Ledger",
     "Observer",
@@ -23,6 +25,7 @@ __all__ = [
     "Totals",
     "candidate_schema",
     "read_candidates",
+    "read_figures",
     "read_outcomes",
     "read_run",
     "read_work",

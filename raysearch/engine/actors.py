@@ -61,8 +61,8 @@ class Detector:
     def ready(self) -> None:
         """Return once the actor lives."""
 
-    def process(self, number: int, rows: bytes, loader: Any) -> tuple[pa.Table, pa.Table]:
-        """Return the candidates and the outcomes of a shard, reading it through `loader`."""
+    def process(self, number: int, rows: bytes, loader: Any) -> tuple[pa.Table, pa.Table, pa.Table]:
+        """Return the candidates, the outcomes and the figures of a shard, reading it through `loader`."""
         shard = Shard(self._job, observations_from_arrow(unpacked(rows)))
         for ref in _stream(loader, rows):
             batch = ray.get(ref)
@@ -73,9 +73,9 @@ class Detector:
                     fetched = batch.pop(0)
                     shard.take(fetched.index, fetched)
                     del fetched
-        candidates, outcomes = shard.tables()
+        candidates, outcomes, figures = shard.tables()
         self._count(number, outcomes)
-        return candidates, outcomes
+        return candidates, outcomes, figures
 
     def _count(self, number: int, outcomes: pa.Table) -> None:
         done = shard_done(number, outcomes)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from raysearch.engine.job import failed
 from raysearch.engine.records import outcome_table
-from raysearch.model import observations_from_arrow
+from raysearch.model import FIGURE_SCHEMA, observations_from_arrow
 
 TRIES = 3
 """Times a shard may lose its worker before its rows are tried one by one."""
@@ -42,6 +42,7 @@ class Result:
     shard: int
     candidates: pa.Table
     outcomes: pa.Table
+    figures: pa.Table
 
 
 class Backlog:
@@ -70,10 +71,10 @@ class Backlog:
         self._out.add(attempt)
         return attempt
 
-    def finished(self, attempt: Attempt, candidates: pa.Table, outcomes: pa.Table) -> Result | None:
+    def finished(self, attempt: Attempt, candidates: pa.Table, outcomes: pa.Table, figures: pa.Table) -> Result | None:
         """Return the shard's tables, if this was the last of it."""
         self._out.discard(attempt)
-        result = Result(attempt.shard, candidates, outcomes)
+        result = Result(attempt.shard, candidates, outcomes, figures)
         if attempt.row is None:
             return result
         pieces = self._pieces[attempt.shard]
@@ -82,7 +83,7 @@ class Backlog:
         if len(ended) < len(pieces):
             return None
         del self._pieces[attempt.shard]
-        tables = ([getattr(piece, name) for piece in ended] for name in ("candidates", "outcomes"))
+        tables = ([getattr(piece, name) for piece in ended] for name in ("candidates", "outcomes", "figures"))
         return Result(attempt.shard, *map(pa.concat_tables, tables))
 
     def died(self, attempt: Attempt, why: str) -> Result | None:
@@ -92,7 +93,7 @@ class Backlog:
         if attempt.row is not None and deaths >= ROW_TRIES:
             (observation,) = observations_from_arrow(attempt.rows)
             outcome = failed(observation, f"the worker died {deaths} times on this observation alone: {why}")
-            return self.finished(attempt, self._schema.empty_table(), outcome_table([outcome]))
+            return self.finished(attempt, self._schema.empty_table(), outcome_table([outcome]), FIGURE_SCHEMA.empty_table())
         if attempt.row is None and deaths >= TRIES:
             self._pieces[attempt.shard] = [None] * len(attempt.rows)
             self._suspects.extend(Attempt(attempt.shard, attempt.rows.slice(row, 1), row) for row in range(len(attempt.rows)))

@@ -10,7 +10,7 @@ import sysconfig
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pickle import PicklingError
 from types import ModuleType
 from typing import Any
@@ -64,6 +64,12 @@ def ray_running(options: EngineOptions) -> Iterator[str]:
         ray.shutdown()
 
 
+def is_running() -> bool:
+    """Return whether Ray runs in this process; does not import it."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
+
+
 def _knock(address: str) -> None:
     """Raise OSError at once where nobody listens: Ray itself would try for five minutes, and then end the process."""
     host, _, port = address.rpartition(":")
@@ -102,7 +108,8 @@ def actors(job: Job, options: EngineOptions) -> Iterator[tuple[Node, ...]]:
     import ray
 
     namespace = f"raysearch-{uuid.uuid4().hex[:8]}"
-    nodes = tuple(_spawn(pickled(job), namespace, options))
+    # Loaders draw nothing: without the illustrator they need not import what it draws with.
+    nodes = tuple(_spawn(pickled(replace(job, illustrator=None)), pickled(job), namespace, options))
     try:
         yield nodes
     finally:
@@ -131,7 +138,7 @@ def _everyone(nodes: Sequence[Node]) -> list[Any]:
     return [actor for node in nodes for actor in (*node.loaders, *node.detectors)]
 
 
-def _spawn(payload: bytes, namespace: str, options: EngineOptions) -> Iterator[Node]:
+def _spawn(reading: bytes, detecting: bytes, namespace: str, options: EngineOptions) -> Iterator[Node]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -140,7 +147,7 @@ def _spawn(payload: bytes, namespace: str, options: EngineOptions) -> Iterator[N
     left = options.detectors or None
     count = {"loader": 0, "detector": 0}
 
-    def make(kind: type, role: str, node_id: str, **settings: Any) -> Any:
+    def make(kind: type, role: str, payload: bytes, node_id: str, **settings: Any) -> Any:
         name = f"raysearch-{role}-{count[role]}"
         count[role] += 1
         strategy = NodeAffinitySchedulingStrategy(node_id, soft=True)
@@ -155,11 +162,13 @@ def _spawn(payload: bytes, namespace: str, options: EngineOptions) -> Iterator[N
         streams = detectors * SHARDS_AT_ONCE
         yield Node(
             loaders=tuple(
-                make(Loader, "loader", node_id, num_cpus=0, max_concurrency=2 * streams + 8) for _ in range(options.loaders)
+                make(Loader, "loader", reading, node_id, num_cpus=0, max_concurrency=2 * streams + 8)
+                for _ in range(options.loaders)
             ),
             # One more than the shards it pulls, so that `ready` is answered while it is busy.
             detectors=tuple(
-                make(Detector, "detector", node_id, num_cpus=1, max_concurrency=SHARDS_AT_ONCE + 1) for _ in range(detectors)
+                make(Detector, "detector", detecting, node_id, num_cpus=1, max_concurrency=SHARDS_AT_ONCE + 1)
+                for _ in range(detectors)
             ),
         )
     if not count["detector"]:
@@ -184,7 +193,9 @@ def pickled(job: Job) -> bytes:
     """
     from ray import cloudpickle
 
-    modules = [module for module in map(_root_module, (job.reader, job.detector)) if module and not _installed(module)]
+    modules = [
+        module for module in map(_root_module, (job.reader, job.detector, job.illustrator)) if module and not _installed(module)
+    ]
     registered = cloudpickle.list_registry_pickle_by_value()
     ours = {module.__name__: module for module in modules if module.__name__ not in registered}
     for module in ours.values():

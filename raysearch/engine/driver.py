@@ -119,7 +119,7 @@ class Driver:
         else:
             result = self._backlog.finished(task.attempt, *tables)
         if result is not None:
-            self._commit(result.shard, result.candidates, result.outcomes)
+            self._commit(result.shard, result.candidates, result.outcomes, result.figures)
 
     def _wake(self, worker: _Worker) -> None:
         """Give a worker no more shards until it answers: Ray starts a dead one again, which takes its time."""

@@ -21,6 +21,8 @@ class Totals:
     candidates: int = 0
     bytes_read: int = 0
     requests: int = 0
+    figures_seconds: float = 0.0
+    """Spent on drawing figures, by all workers together."""
     seconds: float = 0.0
     """Wall time of the latest session; 0 where only the parts are known."""
     resumed: int = 0
@@ -68,6 +70,7 @@ class ShardDone:
     candidates: int
     bytes_read: int
     requests: int
+    figures_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ def shard_done(shard: int, outcomes: pa.Table) -> ShardDone:
         candidates=column_sum(outcomes, "candidates"),
         bytes_read=column_sum(outcomes, "bytes_read"),
         requests=column_sum(outcomes, "requests"),
+        figures_seconds=figures_seconds(outcomes),
     )
 
 
@@ -100,6 +104,7 @@ def added(totals: Totals, event: ShardDone) -> Totals:
         candidates=totals.candidates + event.candidates,
         bytes_read=totals.bytes_read + event.bytes_read,
         requests=totals.requests + event.requests,
+        figures_seconds=totals.figures_seconds + event.figures_seconds,
         seconds=totals.seconds,
         resumed=totals.resumed,
     )
@@ -116,3 +121,10 @@ def column_sum(table: pa.Table, name: str) -> int:
     import pyarrow.compute as pc
 
     return int(pc.sum(table[name]).as_py() or 0)
+
+
+def figures_seconds(outcomes: pa.Table) -> float:
+    """Return how long the figures of these observations took to draw, seconds."""
+    import pyarrow.compute as pc
+
+    return float(pc.sum(outcomes["figures_seconds"]).as_py() or 0.0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -71,8 +72,26 @@ def read_arrow(path: Path) -> pa.Table:
     RunFolderError
         It is not there, or no such file.
     """
+    with _told(path), pa.OSFile(str(path)) as file:
+        return pa.ipc.open_file(file).read_all()
+
+
+def map_arrow(path: Path) -> pa.Table:
+    """Return the table of an Arrow IPC file without reading it: its columns are views of the mapped file.
+
+    Raises
+    ------
+    RunFolderError
+        It is not there, or no such file.
+    """
+    with _told(path):
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Tell what goes wrong inside with the file's name and the cure."""
     try:
-        with pa.OSFile(str(path)) as file:
-            return pa.ipc.open_file(file).read_all()
+        yield
     except (OSError, pa.ArrowException) as exc:
         raise RunFolderError(f"{path} cannot be read ({exc}); remove it and run again: that part alone is done anew") from exc

@@ -13,7 +13,8 @@ from raysearch.engine.job import Fetched, Job, Shard
 from raysearch.engine.reads import Reads
 from raysearch.model import Observation, observations_from_arrow
 
-Commit = Callable[[int, pa.Table, pa.Table], None]
+Commit = Callable[[int, pa.Table, pa.Table, pa.Table], None]
+"""Takes a shard's number, candidates, outcomes and figures."""
 
 
 def run_inline(job: Job, shards: Iterable[tuple[int, pa.Table]], commit: Commit) -> None:

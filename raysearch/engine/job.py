@@ -16,14 +16,22 @@ from typing import Any
 
 import pyarrow as pa
 
-from raysearch.engine.records import candidate_schema, candidate_table, checked, checked_limits, outcome_table
+from raysearch.engine.records import (
+    candidate_schema,
+    candidate_table,
+    checked,
+    checked_figures,
+    checked_limits,
+    figure_table,
+    outcome_table,
+)
 from raysearch.errors import NothingToSearch, RaysearchError
-from raysearch.model import Detector, Limit, Observation, Outcome, Pixels, Reader, Status, Usage
+from raysearch.model import Candidate, Detector, Figure, Illustrator, Limit, Observation, Outcome, Pixels, Reader, Status, Usage
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What every observation of a search goes through. Picklable as far as its Reader and Detector are."""
+    """What every observation of a search goes through. Picklable as far as its Reader, Detector and Illustrator are."""
 
     reader: Reader
     detector: Detector
@@ -37,6 +45,8 @@ class Job:
     """About how many bytes of Pixels a loader holds, in flight or waiting for a detector: large ones are read fewer at a time."""
     time_limit_s: float = 600.0
     """An observation that takes longer to read has failed: the last resort against a reader that waits for ever."""
+    illustrator: Illustrator | None = None
+    """Draws figures of the candidates; None for none."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -120,10 +130,21 @@ def _frozen(pixels: Pixels) -> Pixels:
     return pixels
 
 
-def detect(job: Job, observation: Observation, fetched: Fetched) -> tuple[Outcome, list[tuple[Any, ...]]]:
-    """Return how the observation ended, and its candidate rows in the order of `job.schema`."""
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What is kept of one observation."""
+
+    outcome: Outcome
+    rows: list[tuple[Any, ...]]
+    """Its candidates, in the order of `Job.schema`."""
+    figures: list[Figure]
+
+
+def detect(job: Job, observation: Observation, fetched: Fetched) -> Ended:
+    """Return how the observation ended, and what was found in it."""
     rows: list[tuple[Any, ...]] = []
     limits: tuple[Limit, ...] = ()
+    figures: list[Figure] = []
     verdict, uri = fetched.verdict, observation.uri
     began = time.perf_counter()
     if fetched.pixels is not None:
@@ -132,6 +153,10 @@ def detect(job: Job, observation: Observation, fetched: Fetched) -> tuple[Outcom
             records = job.detector.detect(fetched.pixels)
             found = checked(records, job.detector.columns, job.lines, fetched.pixels.windows)
             rows, limits = found, checked_limits(records)
+    detected = time.perf_counter()
+    if job.illustrator is not None and fetched.pixels is not None and rows:
+        figures = drawn(job.illustrator, fetched.pixels, records)
+    ended = time.perf_counter()
     outcome = Outcome(
         obs_id=observation.obs_id,
         status=verdict.status or ("detected" if rows else "nothing"),
@@ -140,19 +165,32 @@ def detect(job: Job, observation: Observation, fetched: Fetched) -> tuple[Outcom
         candidates=len(rows),
         bytes_read=fetched.usage.bytes_read,
         requests=fetched.usage.requests,
-        seconds=fetched.seconds + time.perf_counter() - began,
+        seconds=fetched.seconds + ended - began,
         limits=limits,
+        ranges=fetched.pixels.ranges if fetched.pixels is not None and rows else (),
+        figures_seconds=ended - detected if figures else 0.0,
+        file_bytes=sum(fetched.usage.sizes.get(place, 0) for place in {uri, *observation.partner}),
     )
-    return outcome, [(observation.obs_id, row[0], uri, job.config_hash, *row[1:]) for row in rows]
+    return Ended(outcome, [(observation.obs_id, row[0], uri, job.config_hash, *row[1:]) for row in rows], figures)
+
+
+def drawn(illustrator: Illustrator, pixels: Pixels, records: Sequence[Candidate | Limit]) -> list[Figure]:
+    """Return the figures of an observation; where drawing fails, an empty one of the observation that says why."""
+    verdict, figures = Verdict(), []
+    with guarded(f"{type(illustrator).__name__}.draw", verdict):
+        figures = checked_figures(illustrator.draw(pixels, records), sum(isinstance(record, Candidate) for record in records))
+    if verdict.status is None:
+        return figures
+    return [Figure(-1, "failed", b"", verdict.reason.encode("utf-8", "backslashreplace").decode())]
 
 
 class Shard:
-    """A shard in the making: takes observations in any order, gives its two tables in the order of the work list."""
+    """A shard in the making: takes observations in any order, gives its tables in the order of the work list."""
 
     def __init__(self, job: Job, observations: Sequence[Observation]) -> None:
         self._job = job
         self._observations = observations
-        self._ended: dict[int, tuple[Outcome, list[tuple[Any, ...]]]] = {}
+        self._ended: dict[int, Ended] = {}
 
     @property
     def complete(self) -> bool:
@@ -163,11 +201,14 @@ class Shard:
         """Detect in one observation; `row` counts from the shard's first."""
         self._ended[row] = detect(self._job, self._observations[row], fetched)
 
-    def tables(self) -> tuple[pa.Table, pa.Table]:
-        """Return the candidates and the outcomes of a complete shard."""
+    def tables(self) -> tuple[pa.Table, pa.Table, pa.Table]:
+        """Return the candidates, the outcomes and the figures of a complete shard."""
         ended = [self._ended[index] for index in range(len(self._observations))]
-        rows = [row for _, found in ended for row in found]
-        return candidate_table(rows, self._job.schema), outcome_table([outcome for outcome, _ in ended])
+        return (
+            candidate_table([row for one in ended for row in one.rows], self._job.schema),
+            outcome_table([one.outcome for one in ended]),
+            figure_table([(one.outcome.obs_id, figure) for one in ended for figure in one.figures]),
+        )
 
 
 def failed(observation: Observation, reason: str) -> Outcome:

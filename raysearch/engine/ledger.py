@@ -5,7 +5,8 @@
     search.toml                      the effective search
     run.json                         versions, config hash, what the archives were asked, times, totals
     observations.arrow               the work list
-    candidates/part-000007.arrow     shard 7's candidate records; written before
+    candidates/part-000007.arrow     shard 7's candidate records
+    figures/part-000007.arrow        what was drawn of them, where anything was; both written before
     outcomes/part-000007.arrow       shard 7's outcomes: the shard is done when this file stands
 
 Every file comes into being whole: written beside its place, synced, then moved there. A run that is killed at any moment leaves
@@ -27,13 +28,15 @@ from typing import IO, Any, Self
 
 import pyarrow as pa
 
-from raysearch.engine.events import Totals, column_sum, count_statuses
-from raysearch.engine.files import TORN, read_arrow, write_arrow, write_json, write_whole
+from raysearch.engine.events import Totals, column_sum, count_statuses, figures_seconds
+from raysearch.engine.files import TORN, map_arrow, read_arrow, write_arrow, write_json, write_whole
 from raysearch.errors import RunFolderError, TableError
-from raysearch.model import OUTCOME_SCHEMA, WORK_SCHEMA
+from raysearch.model import FIGURE_SCHEMA, OUTCOME_SCHEMA, WORK_SCHEMA
 
 SEARCH, RUN, WORK, LOCK = "search.toml", "run.json", "observations.arrow", ".lock"
-CANDIDATES, OUTCOMES = "candidates", "outcomes"
+CANDIDATES, FIGURES, OUTCOMES = PARTS = "candidates", "figures", "outcomes"
+NEWER = ("limits", "ranges", "figures_seconds", "file_bytes", "partner")
+"""Columns that folders of earlier versions lack."""
 FORMAT = 1
 """Version of this layout, in run.json."""
 
@@ -96,7 +99,7 @@ class Ledger:
             else:
                 run = _header(config_hash, shard_size, len(work), candidate_schema, about)
                 _create(folder, search_toml, work, run)
-            for name in (CANDIDATES, OUTCOMES):
+            for name in PARTS:
                 (folder / name).mkdir(exist_ok=True)
             _sweep(folder)
             return cls(folder, lock, run, candidate_schema)
@@ -115,13 +118,17 @@ class Ledger:
         return int(self._run["shard_size"])
 
     def done(self) -> set[int]:
-        """Return the shards whose two parts stand."""
+        """Return the shards whose candidates and outcomes stand."""
         return set(_done(self._folder))
 
-    def commit(self, shard: int, candidates: pa.Table, outcomes: pa.Table) -> None:
-        """Write a shard's two parts, the candidates first: once the outcomes stand, both do."""
+    def commit(self, shard: int, candidates: pa.Table, outcomes: pa.Table, figures: pa.Table) -> None:
+        """Write a shard's parts, the outcomes last: once they stand, all do. There is no part of figures where there are none."""
         name = f"part-{shard:06d}.arrow"
         write_arrow(self._folder / CANDIDATES / name, candidates.cast(self._schema))
+        if figures.num_rows:
+            write_arrow(self._folder / FIGURES / name, figures.cast(FIGURE_SCHEMA))
+        else:  # of an earlier, broken off run that drew
+            (self._folder / FIGURES / name).unlink(missing_ok=True)
         write_arrow(self._folder / OUTCOMES / name, outcomes.cast(OUTCOME_SCHEMA))
 
     def close(self, totals: Totals | None = None) -> None:
@@ -141,28 +148,34 @@ class Ledger:
 
 def read_outcomes(folder: Path) -> pa.Table:
     """Return one row per observation done so far, in the order of the work list; of any run folder, also one in use."""
-    tables = [_with_limits(read_arrow(path)) for path in _done(folder).values()]
+    tables = [_complete(read_arrow(path), OUTCOME_SCHEMA) for path in _done(folder).values()]
     return pa.concat_tables([OUTCOME_SCHEMA.empty_table(), *tables])
 
 
-def _with_limits(outcomes: pa.Table) -> pa.Table:
-    """Return an outcome part with the column `limits`, empty where it was written before there was one."""
-    limits = OUTCOME_SCHEMA.field("limits")
-    if limits.name in outcomes.column_names:
-        return outcomes
-    return outcomes.append_column(limits, pa.array([[]] * outcomes.num_rows, limits.type))
+def _complete(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table with the columns that it lacks because it was written before there were any: empty lists, and 0."""
+    for place, field in enumerate(schema):
+        if field.name in NEWER and field.name not in table.column_names:
+            empty: object = [] if pa.types.is_list(field.type) else 0
+            table = table.add_column(place, field, pa.array([empty] * table.num_rows, field.type))
+    return table
 
 
 def read_candidates(folder: Path) -> pa.Table:
     """Return the candidate records of every shard done so far, in the order of the work list."""
-    done = _done(folder)
-    tables = [read_arrow(path) for shard, path in _parts(folder, CANDIDATES).items() if shard in done]
+    tables = [map_arrow(path) for path in done_parts(folder, CANDIDATES)]  # cutouts may be more than fits in memory
     return pa.concat_tables([_schema(read_run(folder)).empty_table(), *tables])
+
+
+def done_parts(folder: Path, kind: str) -> list[Path]:
+    """Return the parts of one kind that belong to shards done so far, in the order of the work list."""
+    done = _done(folder)
+    return [path for shard, path in _parts(folder, kind).items() if shard in done]
 
 
 def read_work(folder: Path) -> pa.Table:
     """Return the work list, with the archive's own columns."""
-    return read_arrow(folder / WORK)
+    return _complete(read_arrow(folder / WORK), WORK_SCHEMA)
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -195,6 +208,7 @@ def status(folder: Path) -> Totals:
         candidates=column_sum(outcomes, "candidates"),
         bytes_read=column_sum(outcomes, "bytes_read"),
         requests=column_sum(outcomes, "requests"),
+        figures_seconds=figures_seconds(outcomes),
     )
 
 
@@ -295,7 +309,7 @@ def _refuse_strange(folder: Path) -> None:
     """Raise RunFolderError where a folder without run.json holds anything but what a run killed at its very start leaves."""
     if (folder / RUN).exists():
         return
-    ours = {LOCK, CANDIDATES, OUTCOMES, *_FILES, *(name + TORN for name in _FILES)}
+    ours = {LOCK, *PARTS, *_FILES, *(name + TORN for name in _FILES)}
     strange = sorted(path.name for path in folder.iterdir() if path.name not in ours)
     if strange or _parts(folder, OUTCOMES):
         found = ", ".join(strange[:3]) or "outcomes"
@@ -305,7 +319,7 @@ def _refuse_strange(folder: Path) -> None:
 def _sweep(folder: Path) -> None:
     """Remove what a killed run left half written, and nothing else."""
     torn = [folder / (name + TORN) for name in _FILES]
-    for kind in (CANDIDATES, OUTCOMES):
+    for kind in PARTS:
         torn += [
             path for path in (folder / kind).iterdir() if _PART.fullmatch(path.name.removesuffix(TORN)) and path.suffix == TORN
         ]
@@ -334,6 +348,7 @@ def _totals_json(totals: Totals) -> dict[str, Any]:
         "candidates": totals.candidates,
         "bytes_read": totals.bytes_read,
         "requests": totals.requests,
+        "figures_seconds": round(totals.figures_seconds, 3),
         "seconds": round(totals.seconds, 3),
         "resumed": totals.resumed,
     }

@@ -1,7 +1,8 @@
-"""The two tables of a shard: their schemas, the check of a detector's records, and the rows themselves."""
+"""The tables of a shard: their schemas, the check of a detector's records, and the rows themselves."""
 
 from __future__ import annotations
 
+import gzip
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysearch.errors import DetectorError
-from raysearch.model import OUTCOME_SCHEMA, Candidate, Limit, Outcome, Window
+from raysearch.model import FIGURE_SCHEMA, OUTCOME_SCHEMA, Candidate, Figure, Limit, Outcome, Window
 
 ARROW_TYPES: Mapping[str, pa.DataType] = {
     "f4": pa.float32(),
@@ -136,6 +137,29 @@ def _checked_limit(number: int, record: Limit) -> Limit:
     return limit
 
 
+def checked_figures(figures: Sequence[Figure], candidates: int) -> list[Figure]:
+    """Return the figures of an observation with so many candidates.
+
+    Raises
+    ------
+    DetectorError
+        Something is no figure, or shows no candidate of this observation, or has another's name.
+    """
+    if not isinstance(figures, list | tuple) or not all(isinstance(figure, Figure) for figure in figures):
+        raise DetectorError("draw() must return a list of Figure")
+    seen: set[tuple[int, str]] = set()
+    for figure in figures:
+        _value(figure.candidate, "name", "str", figure.name)
+        _value(figure.candidate, "svg", "bytes", figure.svg)
+        _value(figure.candidate, "alt", "str", figure.alt)
+        if not isinstance(figure.candidate, int) or not -1 <= figure.candidate < candidates:
+            raise DetectorError(f"figure {figure.name!r} is of candidate {figure.candidate!r}: there are {candidates}, from 0 on")
+        if (figure.candidate, figure.name) in seen:
+            raise DetectorError(f"candidate {figure.candidate} has two figures named {figure.name!r}")
+        seen.add((figure.candidate, figure.name))
+    return list(figures)
+
+
 def _checked_record(
     number: int, record: Candidate, columns: Mapping[str, str], targets: Mapping[tuple[str, str], list[str]] | None
 ) -> tuple[Any, ...]:
@@ -173,4 +197,17 @@ def outcome_table(outcomes: Sequence[Outcome]) -> pa.Table:
     """Return the outcome table, in the order given."""
     columns = {f.name: [getattr(outcome, f.name) for outcome in outcomes] for f in fields(Outcome)}
     columns["limits"] = [[asdict(limit) for limit in outcome.limits] for outcome in outcomes]
+    columns["ranges"] = [[{"start": start, "end": end} for start, end in outcome.ranges] for outcome in outcomes]
     return pa.table(columns, schema=OUTCOME_SCHEMA)
+
+
+def figure_table(figures: Sequence[tuple[str, Figure]]) -> pa.Table:
+    """Return the table of figures, each given with its observation; the same bytes for the same figures."""
+    columns = {
+        "obs_id": [obs_id for obs_id, _ in figures],
+        "candidate": [figure.candidate for _, figure in figures],
+        "name": [figure.name for _, figure in figures],
+        "svg": [gzip.compress(figure.svg, mtime=0) if figure.svg else b"" for _, figure in figures],
+        "alt": [figure.alt for _, figure in figures],
+    }
+    return pa.table(columns, schema=FIGURE_SCHEMA)

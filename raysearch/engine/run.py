@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from types import FrameType
 
@@ -20,8 +20,17 @@ from raysearch.engine.options import EngineOptions
 from raysearch.errors import ConfigError, RunFolderError
 
 
-def run(job: Job, work: pa.Table, ledger: Ledger, options: EngineOptions, observers: Sequence[Observer] = ()) -> Totals:
+def run(
+    job: Job,
+    work: pa.Table,
+    ledger: Ledger,
+    options: EngineOptions,
+    observers: Sequence[Observer] = (),
+    after: ExitStack | None = None,
+) -> Totals:
     """Run what is left of the work list, close the ledger, and return its totals.
+
+    A Ray that is started for it ends with it, or together with `after`, so that another run may use it.
 
     Ctrl-C stops handing out shards, lets those in hand finish, and then raises KeyboardInterrupt; a second one stops at once.
     Either way the folder can be continued.
@@ -41,13 +50,13 @@ def run(job: Job, work: pa.Table, ledger: Ledger, options: EngineOptions, observ
         session.tell(RunStarted(session.totals))
         if session.totals.left:
             with _interruptible(session), session.ticking():
-                engine(job, work, session, options)
+                engine(job, work, session, options, after)
         if session.totals.left and session.stopped.is_set():  # a Ctrl-C that came before the end
             raise KeyboardInterrupt
         if session.totals.left:
             raise RunFolderError(
                 f"{ledger.folder} is damaged: its parts hold {session.totals.done:,} outcomes of {session.totals.observations:,} "
-                "observations; remove its folders candidates and outcomes, and run again"
+                "observations; remove its folders candidates, outcomes and figures, and run again"
             )
         totals = session.finished()
         ledger.close(totals)
@@ -89,8 +98,8 @@ class _Session:
             ended.set()
             ticker.join()
 
-    def commit(self, shard: int, candidates: pa.Table, outcomes: pa.Table) -> None:
-        self.ledger.commit(shard, candidates, outcomes)
+    def commit(self, shard: int, candidates: pa.Table, outcomes: pa.Table, figures: pa.Table) -> None:
+        self.ledger.commit(shard, candidates, outcomes, figures)
         done = shard_done(shard, outcomes)
         self.totals = added(self.totals, done)
         self.tell(done)
@@ -108,17 +117,19 @@ class _Session:
         return replace(self.totals, seconds=time.monotonic() - self._began)
 
 
-def _inline(job: Job, work: pa.Table, session: _Session, options: EngineOptions) -> None:  # noqa: ARG001 - as _on_ray
+def _inline(job: Job, work: pa.Table, session: _Session, options: EngineOptions, after: ExitStack | None) -> None:  # noqa: ARG001
     size = session.ledger.shard_size
     slices = ((number, work.slice(number * size, size)) for number in range(-(-len(work) // size)))
     run_inline(job, session.left(slices), session.commit)
 
 
-def _on_ray(job: Job, work: pa.Table, session: _Session, options: EngineOptions) -> None:
+def _on_ray(job: Job, work: pa.Table, session: _Session, options: EngineOptions, after: ExitStack | None) -> None:
     from raysearch.engine import cluster
 
-    session.tell(Phase("starting Ray" if options.address == "local" else f"joining Ray at {options.address}"))
-    with cluster.ray_running(options) as dashboard:
+    with ExitStack() as here:
+        if not cluster.is_running():
+            session.tell(Phase("starting Ray" if options.address == "local" else f"joining Ray at {options.address}"))
+        dashboard = (after or here).enter_context(cluster.ray_running(options))
         from raysearch.engine.backlog import Backlog
         from raysearch.engine.driver import Driver, dataset_shards
 

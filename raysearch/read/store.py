@@ -194,6 +194,17 @@ def _refusal(uri: str, status: int) -> Exception:
     return (RequestRefused if status == 400 else ReadError)(f"{named(uri)}: the server answered {status}")
 
 
+def _whole(content_range: str, length: int | None) -> int | None:
+    """Return how many bytes the whole file has: of a range (`bytes 0-99/34000`) it is told behind the stroke, of a file it is `length`.
+
+    None where it is not told, as of a page that is made while it is sent.
+    """
+    if not content_range:
+        return length
+    total = content_range.rpartition("/")[2]
+    return int(total) if total.isdecimal() else None
+
+
 def _range_header(span: Span) -> str:
     return f"bytes={span[0]}-{span[1] - 1}"
 
@@ -233,6 +244,7 @@ class _Obstore(_Backend):
             self._stores[bucket] = self._open(bucket)
         try:
             result = await obstore.get_async(self._stores[bucket], key, options={"range": span} if span else {})
+            usage.sizes[uri] = result.meta["size"]
             body = bytes(await result.bytes_async())
         except FileNotFoundError as exc:
             raise _refusal(uri, 404) from exc
@@ -348,6 +360,8 @@ class _S3fs(_Backend):
             async with asyncio.timeout(self.config.request_timeout_s):
                 self._client = await self._filesystem.set_session()
                 answer = await self._client.get_object(Bucket=bucket, Key=key, **asked)
+                if size := _whole(answer.get("ContentRange", ""), answer.get("ContentLength")):
+                    usage.sizes[uri] = size
                 async with answer["Body"] as stream:
                     body: bytes = await stream.read()
         except ClientError as exc:
@@ -414,6 +428,8 @@ class _Http(_Backend):
                     return b""
                 if response.status not in {200, 206}:
                     raise _refusal(uri, response.status)
+                if size := _whole(response.headers.get("Content-Range", ""), response.content_length):
+                    usage.sizes[uri] = size
                 return await self._body(response, span, usage)
         except TimeoutError as exc:
             raise _TransientError("no answer in time") from exc
@@ -446,7 +462,7 @@ class _Local(_Backend):
 
     async def fetch(self, uri: str, span: Span | None, usage: Usage) -> bytes:
         try:
-            body = await asyncio.to_thread(self._read, self._path(uri), span)
+            body, usage.sizes[uri] = await asyncio.to_thread(self._read, self._path(uri), span)
         except (FileNotFoundError, NotADirectoryError) as exc:
             raise ProductNotFound(f"{uri}: no such file") from exc
         except PermissionError as exc:
@@ -468,14 +484,16 @@ class _Local(_Backend):
         return Path(unquote(parts.path))
 
     @staticmethod
-    def _read(path: Path, span: Span | None) -> bytes:
-        if not stat.S_ISREG(path.stat().st_mode):  # asked before opening, as opening a pipe may wait for ever
+    def _read(path: Path, span: Span | None) -> tuple[bytes, int]:
+        """Return the span's bytes, and how many the file has."""
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):  # asked before opening, as opening a pipe may wait for ever
             raise ReadError(f"{path}: {'a folder' if path.is_dir() else 'a device or pipe'}, not a file")
         with path.open("rb") as file:
             if span is None:
-                return file.read()
+                return file.read(), about.st_size
             file.seek(span[0])
-            return file.read(span[1] - span[0])
+            return file.read(span[1] - span[0]), about.st_size
 
 
 class _Memory(_Backend):
@@ -484,7 +502,9 @@ class _Memory(_Backend):
     async def fetch(self, uri: str, span: Span | None, usage: Usage) -> bytes:
         if uri not in self.config.memory:
             raise ProductNotFound(f"{uri}: not in memory")
-        body = self.config.memory[uri][slice(*span) if span else slice(None)]
+        content = self.config.memory[uri]
+        usage.sizes[uri] = len(content)
+        body = content[slice(*span) if span else slice(None)]
         usage.bytes_read += len(body)
         return body
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from raysearch.engine import EngineOptions, Job, Ledger, Observer, Totals, candidate_schema, read_candidates, read_outcomes, run
 from raysearch.errors import NothingToSearch, ProductNotFound
-from raysearch.model import Candidate, Limit, Line, Observation, Pixels, Target, Usage, Window, observations_to_arrow
+from raysearch.model import Candidate, Figure, Limit, Line, Observation, Pixels, Target, Usage, Window, observations_to_arrow
 
 LINE = Line("[Fe II] 5.340", 5.340)
 
@@ -68,7 +68,7 @@ class FakeReader:
         sci = np.full((3, 4, 5), number, "f4")
         self.alive.watch(sci)
         window = Window(LINE, 0.0, ("t",), 1, 0, 3, np.array([5.33, 5.34, 5.35]), {"SCI": sci})
-        return Pixels(observation.obs_id, observation.uri, (window,), observation.s_region)
+        return Pixels(observation.obs_id, observation.uri, (window,), observation.s_region, ranges=((0, 100), (200, 200 + number)))
 
     async def close(self) -> None: ...
 
@@ -115,6 +115,33 @@ class FakeDetector:
                 die_once(argument)
         record = Candidate("t", values, LINE.name, LINE.rest_um, 5.34)
         return [record, record] if word == "two" else [record]
+
+
+@dataclass(frozen=True)
+class FakeIllustrator:
+    """Draws one figure of each candidate; rows whose obs_id ends in an odd number tell it what to do instead."""
+
+    fault: str = ""
+
+    def draw(self, pixels: Pixels, records: Sequence[Candidate | Limit]) -> Sequence[Figure]:
+        shown = [record for record in records if isinstance(record, Candidate)]
+        figures = [Figure(n, "map", f"<svg>{pixels.obs_id} {n}</svg>".encode(), f"map {n}") for n in range(len(shown))]
+        if int(pixels.obs_id[-6:]) % 2 == 0:
+            return figures
+        match self.fault:
+            case "raise":
+                raise ValueError("no ink")
+            case "no-list":
+                return None  # type: ignore[return-value]
+            case "strange":
+                return ["a figure"]  # type: ignore[list-item]
+            case "text":
+                return [Figure(0, "map", "<svg/>", "")]  # type: ignore[arg-type]
+            case "nobody":
+                return [Figure(7, "map", b"<svg/>", "")]
+            case "twice":
+                return [*figures, *figures]
+        return figures
 
 
 def die_once(marker: str) -> None:
@@ -187,7 +214,7 @@ def run_in(
 
 def tables_of(folder: Path) -> tuple[pa.Table, pa.Table]:
     """Return what must not depend on the engine: the candidates, and the outcomes but for the measured time."""
-    return read_candidates(folder), read_outcomes(folder).drop_columns(["seconds"])
+    return read_candidates(folder), read_outcomes(folder).drop_columns(["seconds", "figures_seconds"])
 
 
 def statuses(folder: Path) -> list[str]:

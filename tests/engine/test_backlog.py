@@ -8,8 +8,8 @@ import pytest
 from engine_fakes import job_of, work_list
 
 from raysearch.engine.backlog import ROW_TRIES, TRIES, Attempt, Backlog, Result
-from raysearch.engine.records import outcome_table
-from raysearch.model import Outcome
+from raysearch.engine.records import figure_table, outcome_table
+from raysearch.model import Figure, Outcome
 
 SCHEMA = job_of().schema
 WORK = work_list(["detected"] * 20)
@@ -19,8 +19,10 @@ def shards(size: int = 5) -> Iterator[tuple[int, pa.Table]]:
     return ((number, WORK.slice(number * size, size)) for number in range(len(WORK) // size))
 
 
-def tables(attempt: Attempt) -> tuple[pa.Table, pa.Table]:
-    return SCHEMA.empty_table(), outcome_table([Outcome(name, "nothing") for name in attempt.rows["obs_id"].to_pylist()])
+def tables(attempt: Attempt) -> tuple[pa.Table, pa.Table, pa.Table]:
+    names = attempt.rows["obs_id"].to_pylist()
+    outcomes = outcome_table([Outcome(name, "nothing") for name in names])
+    return SCHEMA.empty_table(), outcomes, figure_table([(name, Figure(0, "map", b"<svg/>", "a map")) for name in names])
 
 
 def test_shards_come_in_order_once() -> None:

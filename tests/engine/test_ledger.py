@@ -13,16 +13,21 @@ from engine_fakes import FakeDetector, job_of, ledger_of, run_in, statuses, work
 from raysearch.engine import Ledger, read_candidates, read_outcomes, read_run, read_work, status
 from raysearch.engine import files as files_module
 from raysearch.engine.files import read_arrow, write_arrow
-from raysearch.engine.records import candidate_table, outcome_table
+from raysearch.engine.records import candidate_table, figure_table, outcome_table
 from raysearch.errors import RunFolderError, TableError
-from raysearch.model import OUTCOME_SCHEMA, Outcome
+from raysearch.model import OUTCOME_SCHEMA, Figure, Outcome
 
 JOB = job_of()
 
 
-def shard_tables(*names: str) -> tuple[pa.Table, pa.Table]:
+def shard_tables(*names: str) -> tuple[pa.Table, pa.Table, pa.Table]:
     rows = [(name, "t", "u", "cafe", "l", 1.0, 1.0, ["t"], 2.5, 7, "", True) for name in names]
-    return candidate_table(rows, JOB.schema), outcome_table([Outcome(name, "detected", candidates=1) for name in names])
+    outcomes = outcome_table([Outcome(name, "detected", candidates=1) for name in names])
+    return (
+        candidate_table(rows, JOB.schema),
+        outcomes,
+        figure_table([(name, Figure(0, "map", b"<svg/>", "a map")) for name in names]),
+    )
 
 
 def test_a_new_folder_tells_everything(tmp_path: Path) -> None:
@@ -55,7 +60,8 @@ def test_totals_stand_in_run_json(tmp_path: Path) -> None:
     assert told["finished"] >= told["started"]
     assert told["totals"] == {
         "observations": 3, "detected": 1, "nothing": 1, "skipped": 0, "failed": 1,
-        "candidates": 1, "bytes_read": 303, "requests": 6, "seconds": round(totals.seconds, 3), "resumed": 0,
+        "candidates": 1, "bytes_read": 303, "requests": 6, "figures_seconds": 0.0,
+        "seconds": round(totals.seconds, 3), "resumed": 0,
     }  # fmt: skip
 
 
@@ -70,7 +76,7 @@ def test_a_shard_is_done_when_its_outcomes_stand(tmp_path: Path, monkeypatch: py
     with ledger_of(tmp_path, JOB, work_list(["detected"] * 10)) as ledger:
         written.clear()
         ledger.commit(1, *shard_tables("a", "b"))
-        assert written == ["candidates/part-000001.arrow", "outcomes/part-000001.arrow"]
+        assert written == ["candidates/part-000001.arrow", "figures/part-000001.arrow", "outcomes/part-000001.arrow"]
         assert ledger.done() == {1}
 
 

@@ -425,6 +425,14 @@ def test_the_plan_reads_headers_only_and_foretells_the_cost() -> None:
         assert headers.bytes_read < 100_000
 
 
+def test_pixels_know_which_bytes_they_came_from() -> None:
+    data = large()
+    got, usage = read(reader_of(data, window=20, lines=(Line("x", 21.0),)))
+    assert sum(end - start for start, end in got.ranges) == usage.bytes_read
+    assert all(before[1] < after[0] for before, after in zip(got.ranges, got.ranges[1:], strict=False))
+    assert got.ranges[-1][1] <= len(data)
+
+
 def test_headers_of_further_extensions_are_fetched_at_the_same_time() -> None:
     _, usage = read(reader_of(large(), window=20, extensions=("ERR", "DQ", "WMAP")))
     assert usage.requests == 1 + 3 + 4

@@ -120,7 +120,14 @@ def test_ranges_come_in_the_order_asked_and_are_charged(rig: Rig) -> None:
     got, usage = rig.run(lambda store, usage: store.get_ranges(rig.uri("cube.fits"), ranges, usage))
     assert got == [DATA[a:b] for a, b in ranges]
     assert all(type(body) is bytes for body in got)
-    assert usage == Usage(requests=3, bytes_read=166)
+    assert (usage.requests, usage.bytes_read) == (3, 166)
+
+
+def test_ranges_tell_how_large_the_whole_file_is(rig: Rig) -> None:
+    _, usage = rig.run(lambda store, usage: store.get_ranges(rig.uri("cube.fits"), [(5000, 5100), (0, 64)], usage))
+    assert usage.sizes == {rig.uri("cube.fits"): len(DATA)}
+    _, usage = rig.run(lambda store, usage: store.get(rig.uri("cube.fits"), usage))
+    assert usage.sizes == {rig.uri("cube.fits"): len(DATA)}
 
 
 def test_one_get_for_each_range_and_nothing_else(wired: Rig) -> None:
@@ -153,7 +160,7 @@ def test_an_empty_file_is_empty(rig: Rig) -> None:
 def test_the_whole_file_comes_in_one_request(rig: Rig) -> None:
     got, usage = rig.run(lambda store, usage: store.get(rig.uri("cube.fits"), usage))
     assert got == DATA
-    assert usage == Usage(requests=1, bytes_read=len(DATA))
+    assert (usage.requests, usage.bytes_read) == (1, len(DATA))
 
 
 def test_a_missing_product_is_not_found_at_once(rig: Rig) -> None:
@@ -384,7 +391,7 @@ def test_redirects_are_followed_and_charged(http: Rig) -> None:
     http.loopback.redirects["bucket/old.fits"] = http.uri("cube.fits")
     got, usage = http.run(lambda store, usage: store.get_ranges(http.uri("old.fits"), [(5, 9)], usage))
     assert got == [DATA[5:9]]
-    assert usage == Usage(requests=2, bytes_read=4)
+    assert (usage.requests, usage.bytes_read) == (2, 4)
 
 
 def test_reading_stops_where_a_server_that_ignores_ranges_sends_a_big_file(http: Rig) -> None:

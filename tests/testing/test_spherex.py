@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import uuid
 
 import numpy as np
 import pytest
@@ -115,6 +116,23 @@ def test_solid_angles_are_those_of_the_pixels():
         assert file["IMAGE"].header["BUNIT"] == "arcsec2"
         assert np.median(file["IMAGE"].data) == pytest.approx(37.86, rel=0.005)
         assert 0.01 < np.ptp(file["IMAGE"].data) / 37.86 < 0.04
+
+
+def test_frames_of_one_table_of_wavelengths_name_one_calibration():
+    def identity(**changes):
+        with opened(make_frame(dataclasses.replace(spec_of([]), **changes))) as file:
+            (history,) = set(file["IMAGE"].header["HISTORY"])
+            return history.removeprefix("[CALIB] spectral_wcs "), file["WCS-WAVE"].data.tobytes()
+
+    smaller = dataclasses.replace(spec_of([]).field, nx=64, ny=64)
+    same = [identity(detector=3), identity(detector=3, number=9, mjd=61300.0, image_blocks=7)]
+    other = [identity(detector=4), identity(detector=3, release="qr3", pipeline="7.0.5"), identity(detector=3, field=smaller)]
+    assert same[0] == same[1]
+    assert uuid.UUID(same[0][0])
+    assert len({name for name, _ in (*same, *other)}) == 4
+    tables = {}
+    for name, table in (*same, *other):
+        assert tables.setdefault(name, table) == table
 
 
 @pytest.mark.parametrize("detector", BANDS)

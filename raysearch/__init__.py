@@ -45,7 +45,8 @@ if TYPE_CHECKING:
         Usage,
         Window,
     )
-    from .search import Plan, Result, Search
+    from .result import Result
+    from .search import Plan, Search
     from .sky import Matches, match, parse_s_region
 
 __version__ = "0.1.0"
@@ -89,7 +90,8 @@ _HOMES = {
         "Usage",
         "Window",
     ],
-    "search": ["Plan", "Result", "Search"],
+    "result": ["Result"],
+    "search": ["Plan", "Search"],
     "sky": ["Matches", "match", "parse_s_region"],
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

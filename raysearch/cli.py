@@ -11,7 +11,7 @@ import itertools
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from .archives.answers import Mode
     from .engine import Totals
     from .model import Query
-    from .search import Result, Search
+    from .result import Result
+    from .search import Search
     from .worklist import WorkList
 
 SEARCH_HELP = "a shipped search's name, or the path of a TOML file"
+TABLES = ["candidates", "outcomes", "limits", "targets", "observations", "cutouts", "sources", "spectra"]
 SHOWN_ROWS = 20
 SHOWN_COLUMNS = 12
 """Of the candidates: five that all have, and the first of the detector's own."""
@@ -77,10 +79,26 @@ def _parser() -> argparse.ArgumentParser:
     export = _command(commands, "export", _export, "write a table, or the candidates' line maps, for other programs")
     export.add_argument("dir", type=Path, metavar="DIR")
     export.add_argument(
-        "file", type=Path, metavar="FILE", nargs="?", help="its ending says the format: .ecsv .vot .fits .parquet .csv"
+        "file",
+        type=Path,
+        metavar="FILE",
+        nargs="?",
+        help="its ending says what: .ecsv .vot .fits .parquet .csv: a table; .reg: its rows as regions; .moc.fits .moc.json: the "
+        "sky searched; .txt: what to acknowledge and to cite",
     )
-    export.add_argument("--table", default="candidates", choices=["candidates", "outcomes", "limits", "targets", "observations"])
+    export.add_argument("--table", default="candidates", choices=TABLES)
     export.add_argument("--maps", type=Path, metavar="FOLDER", help="write each candidate's line map there, a FITS file for each")
+    report = _command(commands, "report", _report, "make the page people look at; or serve it while a run goes on")
+    report.add_argument("dir", type=Path, metavar="DIR")
+    report.add_argument(
+        "--single-file", nargs="?", type=Path, const=Path(), metavar="FILE", help="one HTML file with everything (DIR/report.html)"
+    )
+    report.add_argument("--marks", type=Path, metavar="FILE", help="take the marks that the page has exported, and show them")
+    report.add_argument(
+        "--redraw", nargs="*", metavar="OBS_ID", help="read the pixels again and draw; without a name, all that have no figures"
+    )
+    report.add_argument("--live", action="store_true", help="serve the page on this machine, and follow the run; Ctrl-C ends it")
+    report.add_argument("--port", type=_port, default=0, metavar="N", help="where --live listens (default: any that is free)")
     config = _command(commands, "config", _config, "the effective search, every default written out, and its hash")
     _search_options(config, limit=False)
     demo = _command(commands, "demo", _demo, "run the jets search against an archive on this machine; needs no network")
@@ -112,6 +130,12 @@ def _limit(text: str) -> int:
     return int(text)
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"wants a number from 0 to 65535, not {text!r}")
+    return int(text)
+
+
 def _load(options: argparse.Namespace) -> Search:
     from . import config
     from .search import Search
@@ -121,8 +145,8 @@ def _load(options: argparse.Namespace) -> Search:
 
 
 def _run(options: argparse.Namespace) -> int:
-    totals = _search(_load(options), options.out, options.limit, since=options.since, dashboard=options.dashboard).totals
-    return 1 if totals.by_status["failed"] else 0
+    report = _search(_load(options), options.out, options.limit, since=options.since, dashboard=options.dashboard)
+    return 1 if report.totals.by_status["failed"] or report.failed_spectra else 0
 
 
 def _search(search: Search, out: Path, limit: int | None, *, since: Path | None = None, dashboard: bool) -> _Report:
@@ -132,7 +156,17 @@ def _search(search: Search, out: Path, limit: int | None, *, since: Path | None 
     result = search.run(out, limit=limit, since=since, dashboard=dashboard, observers=[ProgressLine(sys.stderr)])
     report = _Report(result)
     _say_result(report)
+    if search.config.report.page:
+        _say_page(result.folder)
     return report
+
+
+def _say_page(folder: Path) -> None:
+    """Write the page of a run that has ended, and print where it is; whatever goes wrong with it, the run stands."""
+    from . import pages
+
+    page, problem = pages.after_run(folder)
+    print(f"page: {page}" if page else f"note: {problem}")
 
 
 class _Report:
@@ -142,6 +176,15 @@ class _Report:
         self.result = result
         self.totals = result.totals
         self.outcomes = result.arrow("outcomes")
+        self.failed_spectra = _failed_spectra(result)
+
+
+def _failed_spectra(result: Result) -> int:
+    """Return how many images failed of those on which the sources' spectra were measured."""
+    from . import products
+
+    folder = result.folder / products.SPECTRA
+    return type(result)(folder).totals.by_status["failed"] if folder.exists() else 0
 
 
 def _say_work(search: Search, since: Path | None, limit: int | None, *, in_full: bool = False) -> WorkList:
@@ -166,6 +209,8 @@ def _say_work(search: Search, since: Path | None, limit: int | None, *, in_full:
     asked = f"{funnel['targets']:,} targets, {funnel['archive_rows']:,} observations asked about, {funnel['matched']:,} matched"
     untold = f", {funnel['no_footprint']:,} without a footprint that can be read" if funnel["no_footprint"] else ""
     print(f"  {asked}{untold}", flush=True)
+    if "pairs" in funnel:
+        print(f"  {funnel['pairs']:,} pairs of {funnel['paired']:,} images; {funnel['unpaired']:,} images in none", flush=True)
     if work.since is not None:
         ended = ", ".join(f"{work.since[name]:,} {name}" for name in ("detected", "nothing", "skipped") if name in work.since)
         print(
@@ -215,17 +260,68 @@ def _say_result(report: _Report) -> None:
     result = report.result
     _say_ledger(report.totals)
     _say_reasons(report.outcomes)
-    candidates = result.arrow("candidates")
-    print(f"\n{candidates.num_rows:,} candidates" + (":" if candidates.num_rows else ""))
+    if (kind := result.kind) == "pairs":
+        _say_sources(report)
+    else:
+        _say_candidates(result.arrow("candidates"))
+    if kind == "lines":
+        _say_notable(result.arrow("targets").to_pylist())
+    else:
+        _say_images(result)
+    print(f"\nrun folder: {result.folder}")
+
+
+def _say_candidates(candidates: pa.Table) -> None:
+    name = "cutouts" if "cutout" in candidates.column_names else "candidates"
+    print(f"\n{candidates.num_rows:,} {name}" + (":" if candidates.num_rows else ""))
     if candidates.num_rows:
-        shown = [name for name in candidates.column_names if name not in {"uri", "config_hash", "targets"}]
-        _say_table(candidates.select(shown[:SHOWN_COLUMNS]))
-    targets = result.arrow("targets")
-    notable = [row for row in targets.to_pylist() if row["notable"]]
-    print(f"\n{len(notable):,} of {targets.num_rows:,} targets are notable" + (":" if notable else ""))
+        shown = [column for column in candidates.column_names if column not in {"uri", "config_hash", "targets", "cutout"}]
+        _say_table(candidates.select(shown[:SHOWN_COLUMNS]), name)
+
+
+def _say_notable(targets: Sequence[Mapping[str, Any]]) -> None:
+    notable = [row for row in targets if row["notable"]]
+    print(f"\n{len(notable):,} of {len(targets):,} targets are notable" + (":" if notable else ""))
     for row in notable[:SHOWN_ROWS]:
         print(f"  {row['target']}: {', '.join(row['lines'])} (in {row['observations']} observations)")
-    print(f"\nrun folder: {result.folder}")
+
+
+def _say_sources(report: _Report) -> None:
+    """Print the sources of a search of pairs, and that their spectra were measured; its detector may be one that finds none."""
+    from . import products
+
+    result = report.result
+    if not (result.folder / products.SOURCES).exists():
+        _say_candidates(result.arrow("candidates"))
+        return
+    sources = result.arrow("sources")
+    counts = Counter(sources["kind"].to_pylist())
+    told = ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items()))
+    print(f"\n{sources.num_rows:,} sources" + (f" ({told}):" if told else ""))
+    if sources.num_rows:
+        shown = [name for name in sources.column_names if name not in {"obs_id", "uri", "config_hash"}]
+        _say_table(sources.select(shown[:SHOWN_COLUMNS]), "sources")
+    if (result.folder / products.SPECTRA_TABLE).exists():
+        spectra = result.arrow("spectra")
+        measured, path = len(set(spectra["source"].to_pylist())), result.folder / products.SPECTRA_TABLE
+        print(f"\nspectra of {measured:,} sources, {spectra.num_rows:,} measurements: {path}")
+        if report.failed_spectra:
+            folder = result.folder / products.SPECTRA
+            print(f"  {report.failed_spectra:,} images of theirs failed: raysearch status {folder} says why")
+
+
+def _say_images(result: Result) -> None:
+    """Print how many targets have images, and where the cutouts are."""
+    from . import products
+
+    targets = result.arrow("targets")
+    covered = sum(count > 0 for count in targets["observations"].to_pylist())
+    print(f"\n{covered:,} of {targets.num_rows:,} targets have images")
+    for row in [row for row in targets.to_pylist() if row["observations"] and not row["found"]][:SHOWN_ROWS]:
+        print(f"  {row['target']}: nothing, of {row['searched']} searched of {row['observations']}")
+    folder = result.folder / products.CUTOUTS
+    if folder.exists():
+        print(f"{sum(1 for _ in folder.glob('*.fits')):,} files of cutouts, one for each target: {folder}")
 
 
 def _say_ledger(totals: Totals) -> None:
@@ -248,7 +344,7 @@ def _say_reasons(outcomes: pa.Table) -> None:
         print(f"  and {len(first) - SHOWN_ROWS} reasons more; raysearch export DIR outcomes.csv --table outcomes has them all")
 
 
-def _say_table(table: pa.Table) -> None:
+def _say_table(table: pa.Table, name: str) -> None:
     from .report.tables import to_table
 
     shown = to_table(table.slice(0, SHOWN_ROWS))
@@ -257,7 +353,7 @@ def _say_table(table: pa.Table) -> None:
             column.format = ".6g"
     print("\n".join(shown.pformat(max_lines=-1, max_width=-1, show_unit=False, align="<")))
     if table.num_rows > SHOWN_ROWS:
-        print(f"and {table.num_rows - SHOWN_ROWS:,} more; raysearch export DIR candidates.ecsv has them all")
+        print(f"and {table.num_rows - SHOWN_ROWS:,} more; raysearch export DIR {name}.ecsv --table {name} has them all")
 
 
 def _query(options: argparse.Namespace) -> int:
@@ -297,7 +393,7 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from .search import Result
+    from .result import Result
 
     report = _Report(Result(options.dir))
     about = report.result.about
@@ -309,17 +405,57 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from .search import Result
+    from .result import Result
 
     result = Result(options.dir)
     if not options.file and not options.maps:
         raise ConfigError("export: nothing to write; name a FILE for a table, or --maps FOLDER for the line maps")
     if options.file:
-        result.export(options.file, options.table)
-        print(f"{result.arrow(options.table).num_rows:,} rows -> {options.file}")
+        print(f"{result.export(options.file, options.table)} -> {options.file}")
     if options.maps:
         print(f"{len(result.export_maps(options.maps)):,} maps -> {options.maps}")
     return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from . import pages
+
+    undrawn = 0
+    if options.marks:
+        count, note = pages.take_marks(options.dir, options.marks)
+        print(f"{count:,} marks from {options.marks}" + (f"\nnote: {note}" if note else ""))
+    if options.redraw is not None:
+        undrawn = _redraw(options.dir, options.redraw)
+    if options.live:
+        _live(options.dir, options.port)
+    elif options.single_file is not None:
+        print(f"page: {pages.write_one_file(options.dir, options.single_file if options.single_file.name else None)}")
+    else:
+        print(f"page: {pages.write(options.dir)}")
+    return 1 if undrawn else 0
+
+
+def _redraw(folder: Path, names: Sequence[str]) -> int:
+    """Draw observations again, print what came of it, and return how many could not be."""
+    from . import pages
+    from .engine import read_run
+    from .search import Search
+
+    read_run(folder)
+    drawn = pages.redraw(folder, names, Search.load(folder / "search.toml").job())
+    for one in drawn[:SHOWN_ROWS]:
+        print(f"{one.obs_id}: {one.figures:,} figures" + (f"; {one.note}" if one.note else ""))
+    if len(drawn) > SHOWN_ROWS:
+        print(f"and {len(drawn) - SHOWN_ROWS:,} observations more")
+    return sum(bool(one.note) for one in drawn)
+
+
+def _live(folder: Path, port: int) -> None:
+    from . import pages
+
+    with pages.live(folder, port) as server:
+        print(f"{server.url} follows {folder}; Ctrl-C ends it", flush=True)
+        server.serve()
 
 
 def _config(options: argparse.Namespace) -> int:

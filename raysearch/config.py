@@ -1,8 +1,9 @@
 """A search file (TOML) becomes a validated, typed `SearchConfig`; the effective search, every default written out; and its hash.
 
-The sections `targets`, `observations`, `match`, `lines` and `detector` say *what* is searched and make the hash. `run` and
-`services` say how and from where, and do not: the same search on a laptop, a cluster or a mirror has the same hash and the
-same records.
+A search is of lines in spectral cubes (`[lines] list`), of images (`[images] size`), or of pairs of images (`[images] bands` too),
+and has only the sections of its kind. `targets`, `observations`, `match`, `detector` and `lines`, or `images` and `spectra`, say
+*what* is searched and make the hash. `report`, `run` and `services` say how and from where, and do not: the same search on a
+laptop, a cluster or a mirror has the same hash and the same records.
 """
 
 from __future__ import annotations
@@ -10,20 +11,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from . import convert
-from .convert import Convert
 from .errors import ConfigError
-from .model import Line
+from .model import Kind
+from .sections import ARCHIVES, Detector, Images, Lines, Match, Observations, Report, Run, Services, Spectra, Targets
 
-ARCHIVES = ("mast", "irsa", "heasarc", "tap", "sia2")
 _SIA2 = frozenset({"collection", "product_type", "calib_level", "instrument", "facility", "wavelength", "time", "near_targets"})
 _TOLD_TO: dict[str, frozenset[str]] = {
     "mast": (_SIA2 - {"facility"}) | {"filters", "proposal", "public_only"},
@@ -43,129 +42,24 @@ _NEEDED: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """Of each group, an archive needs one key at least: nobody wants all of MAST."""
 
-
-def _option(default: Any, to: Convert, doc: str) -> Any:
-    return field(default=default, metadata={"convert": to, "doc": doc})
-
-
-@dataclass(frozen=True, slots=True)
-class Targets:
-    """`[targets]`: whose neighbourhood is searched. None of simbad, names, table, positions: every observation is searched."""
-
-    simbad: str = _option("", convert.text, "an ADQL condition on SIMBAD's table `basic`")
-    names: tuple[str, ...] = _option((), convert.texts, "objects by any name that SIMBAD knows")
-    table: str = _option("", convert.path, "a file: CSV, ECSV, VOTable, FITS, Parquet, Arrow")
-    positions: tuple[tuple[float, float], ...] = _option((), convert.positions, "[[ra, dec], ...] in degrees, ICRS")
-    simbad_radius: float = _option(
-        0.0, convert.separation, "SIMBAD's objects this near to the table's or the positions, in their place"
-    )
-    redshift: float = _option(0.0, convert.redshift, "where a target has none of its own")
-    merge_radius: float = _option(0.0, convert.separation, "targets closer than this are one; 0: none are")
-    redshift_range: tuple[float, ...] = _option((), convert.redshifts, "[lowest, highest]: searched instead of the targets' own")
-
-    @property
-    def sources(self) -> list[str]:
-        """The keys that say whose neighbourhood, of those given."""
-        return [key for key in ("simbad", "names", "table", "positions") if getattr(self, key)]
-
-    @property
-    def given(self) -> bool:
-        """Whether any targets are asked for."""
-        return bool(self.sources)
-
-
-@dataclass(frozen=True, slots=True)
-class Observations:
-    """`[observations]`: which products may be searched."""
-
-    archive: str = _option("", convert.choice("", *ARCHIVES), "where they are asked for: " + ", ".join(ARCHIVES))
-    table: str = _option("", convert.path, "or a file of ObsCore-like rows, or a folder of FITS files")
-    url: str = _option("", convert.address, "tap, sia2: the service's address")
-    adql: str = _option("", convert.text, "tap: the whole query")
-    catalog: str = _option("", convert.text, "heasarc: the catalogue, such as chanmaster")
-    keywords: tuple[str, ...] = _option((), convert.texts, "heasarc: or words by which the registry finds image services")
-    collection: tuple[str, ...] = _option((), convert.texts, "mast, irsa, sia2: any of these, such as JWST")
-    product_type: tuple[str, ...] = _option((), convert.texts, "mast, irsa, sia2: any of these, such as cube")
-    calib_level: tuple[int, ...] = _option((), convert.counts, "mast, irsa, sia2: any of these")
-    instrument: tuple[str, ...] = _option((), convert.texts, "mast, irsa, sia2: any of these, such as MIRI/IFU")
-    facility: tuple[str, ...] = _option((), convert.texts, "irsa, sia2: any of these, such as SOFIA")
-    filters: tuple[str, ...] = _option((), convert.texts, "mast, irsa (SPHEREx near targets): any of these")
-    proposal: tuple[str, ...] = _option((), convert.texts, "mast: any of these numbers")
-    wavelength: tuple[float, ...] = _option((), convert.wavelengths, "a range that the observation reaches into")
-    time: tuple[str, ...] = _option((), convert.times, "a span, ISO 8601 (UTC), that the observation reaches into")
-    near_targets: bool = _option(False, convert.flag, "ask only around the targets")
-    public_only: bool = _option(True, convert.flag, "mast: leave out what is not public")
-    exclude: tuple[str, ...] = _option((), convert.texts, "obs_id patterns (* and ?) that are skipped")
-
-    @property
-    def spherex_release(self) -> str:
-        """The release of SPHEREx whose images around the targets are asked for, such as `qr2`; empty for anything else."""
-        told = self.product_type or self.calib_level or self.instrument or self.facility
-        if self.archive != "irsa" or not self.near_targets or told or len(self.collection) != 1:
-            return ""
-        found = re.fullmatch(r"spherex_(qr\d+)", self.collection[0])
-        return found[1] if found else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """`[match]`: when a target belongs to an observation."""
-
-    radius: float = _option(0.0, convert.separation, "how far outside the footprint a target may lie")
-
-
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """`[lines]`: what is looked for."""
-
-    list: tuple[Line, ...] = _option((), convert.lines, "a shipped list's name, or [{ name, wavelength }, ...] (vacuum)")
-    min_lines: int = _option(3, convert.positive, "distinct lines that make a target notable")
-
-
-@dataclass(frozen=True, slots=True)
-class Detector:
-    """`[detector]`: how it is looked for. Keys other than `name` go to the detector."""
-
-    name: str = _option(
-        "lines", convert.detector, "lines, published, published-as-printed, or the user's own: module.Class or file.py:Class"
-    )
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """`[run]`: where and how fast; no influence on the records."""
-
-    engine: Literal["ray", "inline"] = _option("ray", convert.choice("ray", "inline"), "ray, or inline (one process)")
-    address: str = _option("local", convert.text, "local, auto (the cluster this runs on), or a Ray address")
-    concurrency: int = _option(32, convert.positive, "products read at the same time by each loader")
-    loaders: int = _option(1, convert.positive, "loader actors")
-    detectors: int = _option(0, convert.count, "detector actors; 0: one for each core")
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """`[services]`: base addresses, for mirrors and for the embedded archive."""
-
-    simbad: str = _option("https://simbad.cds.unistra.fr/simbad/sim-tap", convert.address, "SIMBAD's TAP service")
-    mast: str = _option("https://mast.stsci.edu", convert.address, "MAST")
-    irsa: str = _option("https://irsa.ipac.caltech.edu", convert.address, "IRSA")
-    heasarc: str = _option("https://heasarc.gsfc.nasa.gov", convert.address, "HEASARC")
-    registry: str = _option("https://reg.g-vo.org/tap", convert.address, "the registry of the Virtual Observatory")
-    answers: str = _option("", convert.path, "folder of kept answers; empty: the user's cache folder")
-    s3: str = _option("", convert.address, "S3 endpoint; empty: Amazon's, or what AWS_ENDPOINT_URL says")
-    s3_region: str = _option("us-east-1", convert.text, "where the buckets lie")
-    s3_client: Literal["obstore", "s3fs"] = _option("obstore", convert.choice("obstore", "s3fs"), "which client reads s3://")
-    s3_signed: bool = _option(False, convert.flag, "sign requests with your own AWS credentials")
-    timeout: float = _option(30.0, convert.quantity("s", low=0.1), "how long a store may stay silent")
-
-
-_WHAT = ("targets", "observations", "match", "lines", "detector")
+_WHAT: dict[Kind, tuple[str, ...]] = {
+    "lines": ("targets", "observations", "match", "lines", "detector"),
+    "images": ("targets", "observations", "match", "images", "detector"),
+    "pairs": ("targets", "observations", "match", "images", "spectra", "detector"),
+}
+"""The sections that say what a search of each kind looks for."""
+_HOW = ("report", "run", "services")
+_DETECTORS: dict[Kind, str] = {"lines": "lines", "images": "cutouts", "pairs": "difference"}
+"""The detector of each kind of search that names none."""
+_PIXEL_DEG = 6.15 / 3600.0
+"""The side of a SPHEREx pixel (Explanatory Supplement)."""
 _UNITS = {
     ("targets", "merge_radius"): "arcsec",
     ("targets", "simbad_radius"): "arcsec",
     ("observations", "wavelength"): "um",
     ("match", "radius"): "arcsec",
+    ("images", "size"): "deg",
+    ("spectra", "size"): "deg",
     ("services", "timeout"): "s",
 }
 
@@ -179,21 +73,33 @@ class SearchConfig:
     observations: Observations = field(default_factory=Observations)
     match: Match = field(default_factory=Match)
     lines: Lines = field(default_factory=Lines)
+    images: Images = field(default_factory=Images)
+    spectra: Spectra = field(default_factory=Spectra)
     detector: Detector = field(default_factory=Detector)
+    report: Report = field(default_factory=Report)
     run: Run = field(default_factory=Run)
     services: Services = field(default_factory=Services)
+
+    @property
+    def kind(self) -> Kind:
+        """What is searched: `lines` of cubes, `images`, or `pairs` of images."""
+        if self.lines.list:
+            return "lines"
+        return "pairs" if self.images.bands else "images"
 
     @property
     def hash(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of what is searched, every default written out."""
         effective = self.to_dict()
-        what = {section: effective[section] for section in _WHAT}
+        what = {section: effective[section] for section in _WHAT[self.kind]}
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def method(self) -> dict[str, Any]:
-        """What decides what `nothing` means: the lines, the range of redshifts and the detector, every default written out."""
+        """What decides what `nothing` means, with every default: the detector, and the lines, or what is read of the images."""
         effective = self.to_dict()
+        if self.kind != "lines":
+            return {f"images.{key}": value for key, value in effective["images"].items()} | {"detector": effective["detector"]}
         return {
             "lines.list": effective["lines"]["list"],
             "targets.redshift_range": effective["targets"]["redshift_range"],
@@ -203,7 +109,7 @@ class SearchConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the effective search as TOML holds it."""
         document: dict[str, Any] = {"name": self.name}
-        for section in _SECTIONS:
+        for section in (*_WHAT[self.kind], *_HOW):
             document[section] = _section_to_dict(section, getattr(self, section))
         return document
 
@@ -296,18 +202,67 @@ def _check(config: SearchConfig, source: str) -> SearchConfig:
         )
     _check_archive(observations, source)
     if observations.near_targets and not targets.given:
-        raise ConfigError(f"{source}: [observations] near_targets has no [targets] to ask around")
+        raise ConfigError(f"{source}: [observations] near_targets has no [targets] to ask around; {_GIVE_TARGETS}")
     if observations.archive == "heasarc" and not targets.given:
-        raise ConfigError(f"{source}: HEASARC is asked around targets only; give [targets] some")
-    if not config.lines.list:
-        raise ConfigError(f'{source}: [lines] list is missing; give a shipped list, such as "feii-jwst", or your own')
-    return config
+        raise ConfigError(f"{source}: HEASARC is asked around targets only; {_GIVE_TARGETS}")
+    _check_kind(config, source)
+    return config if config.detector.name else replace(config, detector=replace(config.detector, name=_DETECTORS[config.kind]))
+
+
+def _check_kind(config: SearchConfig, source: str) -> None:
+    """Raise ConfigError where it cannot be told what kind of search this is, or a key is for another kind."""
+    if not config.lines.list and not config.images.size:
+        if _given(config.images):
+            raise ConfigError(f'{source}: [images] size is missing; give the side of the box about each target, such as "0.1 deg"')
+        raise ConfigError(
+            f'{source}: [lines] list is missing; give a shipped list, such as "feii-jwst", or your own; or, to search images, '
+            '[images] size, such as "0.1 deg"'
+        )
+    elsewhere = {
+        "lines": {"images": _given(config.images), "spectra": _given(config.spectra)},
+        "images": {"lines": _given(config.lines), "spectra": _given(config.spectra), "images": _given(config.images) & {"pairs"}},
+        "pairs": {"lines": _given(config.lines), "observations": _given(config.observations) & {"filters"}},
+    }[config.kind]
+    if config.kind != "lines":
+        elsewhere["targets"] = _given(config.targets) & {"redshift", "redshift_range"}
+    for section, keys in elsewhere.items():
+        if keys:
+            raise ConfigError(f"{source}: [{section}] {min(keys)} {_ELSEWHERE[config.kind, section]}")
+    if config.kind == "pairs" and not config.targets.given:
+        raise ConfigError(f"{source}: pairs of images are chosen around [targets], and there are none; {_GIVE_TARGETS}")
+    if config.kind == "pairs" and config.spectra.size < 2.0 * config.spectra.annulus_px[1] * _PIXEL_DEG:
+        outer = config.spectra.annulus_px[1]
+        needed = f"{2.0 * outer * _PIXEL_DEG:.2g} deg"
+        raise ConfigError(f"{source}: [spectra] size has no room for an annulus of {outer:g} pixels; make it {needed} or more")
+
+
+_GIVE_TARGETS = """give some, such as --set targets.names='["M 31"]' or --set targets.table=mine.csv"""
+_FOR_LINES = "is for searches of lines, and this one is of images; leave it out"
+_FOR_PAIRS = 'is for pairs of images; leave it out, or give [images] bands = ["D2", "D4"]'
+_FOR_IMAGES = "is for searches of images, and this one is of lines; leave it out, or leave out [lines]"
+_ELSEWHERE: dict[tuple[Kind, str], str] = {
+    ("lines", "images"): _FOR_IMAGES,
+    ("lines", "spectra"): _FOR_IMAGES,
+    ("images", "lines"): _FOR_LINES,
+    ("images", "targets"): _FOR_LINES,
+    ("images", "spectra"): _FOR_PAIRS,
+    ("images", "images"): _FOR_PAIRS,
+    ("pairs", "lines"): _FOR_LINES,
+    ("pairs", "targets"): _FOR_LINES,
+    ("pairs", "observations"): "is said by [images] bands; leave it out",
+}
+"""Why a section's keys have no place in a search of a kind, and what to do."""
+
+
+def _given(section: Any) -> set[str]:
+    """Return the keys whose values are not their defaults."""
+    default = type(section)()
+    return {f.name for f in fields(section) if getattr(section, f.name) != getattr(default, f.name)}
 
 
 def _check_archive(observations: Observations, source: str) -> None:
     """Raise ConfigError where a key is for another archive, or one that this archive needs is missing."""
-    archive, default = observations.archive, Observations()
-    given = {f.name for f in fields(Observations) if getattr(observations, f.name) != getattr(default, f.name)}
+    archive, given = observations.archive, _given(observations)
     where = archive or "a table"
     for key in sorted(given - _TOLD_TO[archive] - {"archive", "table", "exclude"}):
         others = [name for name in ARCHIVES if key in _TOLD_TO[name]]
@@ -417,11 +372,21 @@ def _override(document: dict[str, Any], overrides: Mapping[str, Any], folder: Pa
             continue
         if not isinstance(document.setdefault(section, {}), dict):
             raise ConfigError(f"--set {dotted}: {section} is not a section")
-        from_here = {"table": convert.path, "answers": convert.path, "name": convert.detector}.get(key)
+        from_here = _FROM_HERE.get(key)
         if from_here and isinstance(value, str) and folder != Path.cwd():
             value = from_here(value, Path.cwd())  # noqa: PLW2901
         document[section][key] = value
     return document
+
+
+_FROM_HERE = {
+    "table": convert.path,
+    "answers": convert.path,
+    "solid_angles": convert.path,
+    "wavelengths": convert.path,
+    "name": convert.detector,
+}
+"""Keys that hold paths."""
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -164,6 +164,8 @@ def quantity(unit: str, *, low: float, high: float = math.inf) -> Convert:
 
 separation = quantity("arcsec", low=0.0, high=180.0 * 3600.0)
 """Converts a distance on the sky to arcseconds; no two places are farther apart than half a turn."""
+size = quantity("deg", low=0.0, high=4.0)
+"""Converts the side of a box to degrees; no image searched is wider (a SPHEREx detector sees 3.5 degrees)."""
 _wavelength_um = quantity("um", low=1e-9)
 
 
@@ -199,6 +201,45 @@ def _range(ends: tuple[Any, ...], wanted: str, value: Any) -> tuple[Any, ...]:
     if ends and (len(ends) != 2 or not ends[0] < ends[1]):
         raise ValueError(f"wants {wanted}, not {value!r}")
     return ends
+
+
+_EXTENSIONS = ("IMAGE", "FLAGS", "VARIANCE", "ZODI", "PSF", "SOLID_ANGLE")
+"""Of a SPHEREx image, what can be asked for; SOLID_ANGLE comes from its calibration product."""
+
+
+def extensions(value: Any, folder: Path) -> tuple[str, ...]:
+    """Return names of extensions of a SPHEREx image, in the order of the file."""
+    given = texts(value, folder)
+    unknown = [name for name in given if name not in (*_EXTENSIONS, "WCS-WAVE")]
+    if unknown:
+        raise ValueError(f"has {unknown[0]!r}, which is none of {', '.join(_EXTENSIONS)}")
+    if "IMAGE" not in given:
+        raise ValueError("leaves out IMAGE, without which there is no cutout")
+    return tuple(name for name in _EXTENSIONS if name in given)
+
+
+def bands(value: Any, folder: Path) -> tuple[str, ...]:
+    """Return two detectors of SPHEREx, the one of shorter wavelengths first; nothing for an empty list."""
+    given = sorted({name.upper().removeprefix("SPHEREX-") for name in texts(value, folder)})
+    if given and (len(given) != 2 or not set(given) <= {f"D{number}" for number in range(1, 7)}):
+        raise ValueError(f'wants two different detectors of D1 to D6, such as ["D2", "D4"], not {value!r}')
+    return tuple(given)
+
+
+def radii(value: Any, folder: Path) -> tuple[float, ...]:
+    """Return one or more radii in pixels, increasing."""
+    given = tuple(number(v, folder) for v in _array(value))
+    if not given or given[0] <= 0.0 or list(given) != sorted(set(given)):
+        raise ValueError(f"wants one or more radii in pixels, increasing, such as [3, 4, 5], not {value!r}")
+    return given
+
+
+def annulus(value: Any, folder: Path) -> tuple[float, ...]:
+    """Return the inner and the outer radius of an annulus in pixels."""
+    given = radii(value, folder)
+    if len(given) != 2:
+        raise ValueError(f"wants an inner and an outer radius in pixels, such as [7, 16], not {value!r}")
+    return given
 
 
 def lines(value: Any, folder: Path) -> tuple[Line, ...]:

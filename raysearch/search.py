@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
 from . import config as configuration
+from . import products
 from .archives.answers import Mode
 from .config import SearchConfig
 from .detect import default_options, open_detector
@@ -20,7 +22,6 @@ from .engine import (
     Job,
     Ledger,
     Observer,
-    Totals,
     candidate_schema,
     read_candidates,
     read_outcomes,
@@ -28,22 +29,19 @@ from .engine import (
     read_work,
     run,
     shard_size_for,
-    status,
 )
 from .engine.events import column_sum, count_statuses
 from .engine.files import read_arrow, write_arrow
 from .engine.ledger import SEARCH
 from .errors import ConfigError, RunFolderError
-from .model import Candidate, Detector, Observation, Pixels, Reader, Usage, observations_from_arrow
+from .model import Candidate, Detector, Illustrator, Observation, Pixels, Reader, Usage, observations_from_arrow
 from .read.cube import CubeReader
+from .read.plan import ReadPlan
 from .read.store import StoreConfig
-from .report import tables
-from .report.maps import write_maps
+from .report.mef import CONTENT, write_cutouts
+from .result import TARGETS, Result
 from .since import EARLIER, EARLIER_SCHEMA, settled
 from .worklist import WorkList, build
-
-if TYPE_CHECKING:
-    from astropy.table import Table
 
 TARGETS_SCHEMA = pa.schema(
     [
@@ -59,8 +57,6 @@ TARGETS_SCHEMA = pa.schema(
     ]
 )
 """The columns of `targets.arrow`."""
-
-TARGETS = "targets.arrow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,78 +79,6 @@ class Plan:
             "bytes": column_sum(self.outcomes, "bytes_read"),
             "requests": column_sum(self.outcomes, "requests"),
         }
-
-
-class Result:
-    """A run folder, finished or not, as tables."""
-
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-
-    def arrow(self, name: str) -> pa.Table:
-        """Return one of the folder's tables: candidates, outcomes, limits, targets or observations.
-
-        Raises
-        ------
-        RunFolderError
-            If the folder is no run folder.
-        """
-        read = {
-            "candidates": read_candidates,
-            "outcomes": read_outcomes,
-            "limits": lambda folder: tables.limits_table(read_outcomes(folder)),
-            "observations": read_work,
-            "targets": _read_targets,
-        }
-        read_run(self.folder)  # a folder without run.json is no run folder, whatever else it holds
-        return read[name](self.folder)
-
-    @property
-    def candidates(self) -> Table:
-        """The detector's candidates, without columns of bytes (`export_maps` writes those as files)."""
-        return tables.to_table(self.arrow("candidates"))
-
-    @property
-    def outcomes(self) -> Table:
-        """One row for each observation that has ended."""
-        return tables.to_table(self.arrow("outcomes"))
-
-    @property
-    def limits(self) -> Table:
-        """One row for each searched line without a candidate, with the flux (W m^-2) it cannot exceed; from detectors that tell."""
-        return tables.to_table(self.arrow("limits"))
-
-    @property
-    def targets(self) -> Table:
-        """For each matched target, the distinct lines detected over all its observations."""
-        return tables.to_table(self.arrow("targets"))
-
-    @property
-    def observations(self) -> Table:
-        """The work list."""
-        return tables.to_table(self.arrow("observations"))
-
-    @property
-    def totals(self) -> Totals:
-        """Observations by outcome, bytes and requests, counted from the part files."""
-        return status(self.folder)
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """What run.json says."""
-        return read_run(self.folder)
-
-    def export(self, path: str | Path, table: str = "candidates") -> None:
-        """Write a table in the format that the file's ending names."""
-        tables.write(self.arrow(table), Path(path))
-
-    def export_maps(self, folder: str | Path) -> list[Path]:
-        """Write the line map of each candidate that has one into a folder, as FITS, and return the files."""
-        return write_maps(self.arrow("candidates"), Path(folder))
-
-    def __repr__(self) -> str:
-        counts = ", ".join(f"{count} {name}" for name, count in self.totals.by_status.items())
-        return f"<raysearch.Result {str(self.folder)!r}: {counts}>"
 
 
 class Search:
@@ -207,7 +131,7 @@ class Search:
             then = configuration.load(folder / SEARCH).method
         except ConfigError as exc:
             raise RunFolderError(f"{folder} was written by another version of raysearch ({exc}); run without --since") from exc
-        different = sorted(key for key, value in self.config.method.items() if then[key] != value)
+        different = sorted(key for key, value in self.config.method.items() if then.get(key) != value)
         if different:
             raise RunFolderError(
                 f"{folder} looked for something else: it differs in {', '.join(different)}, and what it settled says nothing of "
@@ -268,19 +192,54 @@ class Search:
         options = EngineOptions(
             engine=asked.engine, address=asked.address, detectors=asked.detectors, loaders=asked.loaders, dashboard=dashboard
         )
-        with self._ledger(Path(out), work, detector, options) as ledger:
-            if since is not None:
-                write_arrow(ledger.folder / EARLIER, work.earlier)
-            run(self._job(self._reader(detector), detector), work.table, ledger, options, observers)
-            result = Result(out)
-            summary = by_target(work, result.arrow("outcomes"), result.arrow("candidates"), self.config.lines.min_lines)
-            write_arrow(result.folder / TARGETS, summary)
-        return result
+        illustrator = self._illustrator(detector) if self.config.report.figures else None
+        job = self._job(self._reader(detector), detector, illustrator)
+        with ExitStack() as after:
+            with self._ledger(Path(out), work, detector, options) as ledger:
+                if since is not None:
+                    write_arrow(ledger.folder / EARLIER, work.earlier)
+                run(job, work.table, ledger, options, observers, after if self._spectra_follow else None)
+                self._finish(ledger.folder, work)
+            if self._spectra_follow:
+                self._spectra(Path(out), observers)
+        return Result(out)
+
+    @property
+    def _spectra_follow(self) -> bool:
+        return self.config.kind == "pairs" and self.config.spectra.sources != "none"
+
+    def _finish(self, folder: Path, work: WorkList) -> None:
+        """Write what follows from the records."""
+        outcomes, candidates = read_outcomes(folder), read_candidates(folder)
+        if self.config.kind == "lines":
+            write_arrow(folder / TARGETS, by_target(work, outcomes, candidates, self.config.lines.min_lines))
+            return
+        write_arrow(folder / TARGETS, products.by_target(work, outcomes, candidates))
+        if CONTENT in candidates.column_names:
+            write_cutouts(candidates, folder / products.CUTOUTS)
+        if self.config.kind == "pairs" and (found := products.sources(candidates)) is not None:
+            write_arrow(folder / products.SOURCES, found)
+
+    def _spectra(self, folder: Path, observers: Sequence[Observer]) -> None:
+        """Measure the spectra of the sources found, as far as they are asked for: a search of its own, in a folder of its own."""
+        if not (folder / products.SOURCES).exists():
+            return
+        found = products.chosen(read_arrow(folder / products.SOURCES), self.config.spectra)
+        search = Search(products.spectra_search(self.config, found, folder), self.answers)
+        measured = candidate_schema(search._detector().columns, lines=False).empty_table()
+        if found.num_rows:
+            measured = search.run(folder / products.SPECTRA, observers=observers).arrow("candidates")
+        write_arrow(folder / products.SPECTRA_TABLE, products.tidy(measured))
+
+    def job(self) -> Job:
+        """Return what every observation of this search goes through: reader, detector, illustrator, whether or not a run draws."""
+        detector = self._detector()
+        return self._job(self._reader(detector), detector, self._illustrator(detector))
 
     def _detector(self) -> Detector:
-        return open_detector(self.config.detector.name, self.config.detector.options)
+        return open_detector(self.config.detector.name, self.config.detector.options, self.config.kind)
 
-    def _reader(self, detector: Detector) -> CubeReader:
+    def _reader(self, detector: Detector) -> PlanningReader:
         services = self.config.services
         store = StoreConfig(
             s3_endpoint=services.s3,
@@ -292,6 +251,8 @@ class Search:
         )
         # What an archive lists and nobody has is a fact about the archive; what a user lists and nobody has is a mistake.
         missing: Literal["skipped", "failed"] = "skipped" if self.config.observations.archive else "failed"
+        if self.config.kind != "lines":
+            return self._image_reader(store, detector, missing)
         return CubeReader(
             store,
             self.config.lines.list,
@@ -303,8 +264,32 @@ class Search:
             missing=missing,
         )
 
-    def _job(self, reader: Reader, detector: Detector) -> Job:
-        return Job(reader, detector, config_hash=self.config.hash, lines=True, concurrency=self.config.run.concurrency)
+    def _image_reader(self, store: StoreConfig, detector: Detector, missing: Literal["skipped", "failed"]) -> PlanningReader:
+        from .read.image import ImageReader
+
+        asked = self.config.images
+        return ImageReader(
+            store,
+            asked.size,
+            tuple(dict.fromkeys((*asked.extensions, *getattr(detector, "needs", ())))),
+            through=asked.through,
+            bands=asked.bands,
+            solid_angles=asked.solid_angles,
+            wavelengths=asked.wavelengths,
+            missing=missing,
+        )
+
+    def _job(self, reader: Reader, detector: Detector, illustrator: Illustrator | None = None) -> Job:
+        lines, concurrency = self.config.kind == "lines", self.config.run.concurrency
+        return Job(reader, detector, config_hash=self.config.hash, lines=lines, concurrency=concurrency, illustrator=illustrator)
+
+    def _illustrator(self, detector: Detector) -> Illustrator | None:
+        """Return what draws the candidates; None where the records hold the pictures already."""
+        if self.config.kind == "images":
+            return None
+        from .plot.illustrators import LineIllustrator, PairIllustrator
+
+        return LineIllustrator(detector) if self.config.kind == "lines" else PairIllustrator(detector)
 
     def _ledger(self, folder: Path, work: WorkList, detector: Detector, options: EngineOptions) -> Ledger:
         return Ledger.open(
@@ -313,7 +298,7 @@ class Search:
             config_hash=self.config.hash,
             work=work.table,
             shard_size=shard_size_for(work.table.num_rows, options),
-            candidate_schema=candidate_schema(detector.columns, lines=True),
+            candidate_schema=candidate_schema(detector.columns, lines=self.config.kind == "lines"),
             about={"name": self.config.name, **work.about()},
         )
 
@@ -321,13 +306,22 @@ class Search:
 def _with_detector_defaults(config: SearchConfig) -> SearchConfig:
     """Return the search with every option of its detector, so that the hash covers those that nobody set."""
     detector = config.detector
-    return replace(config, detector=replace(detector, options={**default_options(detector.name), **detector.options}))
+    options = {**default_options(detector.name, config.kind), **detector.options}
+    return replace(config, detector=replace(detector, options=options))
+
+
+class PlanningReader(Reader, Protocol):
+    """A Reader that can say what it would read."""
+
+    async def plan(self, observation: Observation, usage: Usage) -> ReadPlan:
+        """Return what `read` would fetch beyond the headers, which are read here and charged to `usage`."""
+        ...
 
 
 class _Planner:
     """A Reader that reads headers only, and charges what the pixels would cost."""
 
-    def __init__(self, reader: CubeReader) -> None:
+    def __init__(self, reader: PlanningReader) -> None:
         self.reader = reader
 
     async def read(self, observation: Observation, usage: Usage) -> Pixels:
@@ -348,13 +342,6 @@ class _NoDetector:
 
     def detect(self, pixels: Pixels) -> list[Candidate]:  # noqa: ARG002
         return []
-
-
-def _read_targets(folder: Path) -> pa.Table:
-    path = folder / TARGETS
-    if not path.exists():
-        raise RunFolderError(f"{folder} has no {TARGETS} yet: it is written when the run is finished")
-    return read_arrow(path)
 
 
 def by_target(work: WorkList, outcomes: pa.Table, candidates: pa.Table, min_lines: int) -> pa.Table:

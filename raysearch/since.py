@@ -80,13 +80,15 @@ def fingerprint(row: dict[str, Any]) -> str:
 
 
 def _rows(work: pa.Table) -> list[dict[str, Any]]:
-    names = ("obs_id", "uris", "targets", "skip", *RELEASES)
+    names = ("obs_id", "uris", "partner", "targets", "skip", *RELEASES)
     rows: list[dict[str, Any]] = work.select([name for name in names if name in work.column_names]).to_pylist()
     return rows
 
 
 def _known(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "product", PurePosixPath(row["uris"][0]).name if row["uris"] else ""
+    if row.get("partner"):
+        yield "partner", PurePosixPath(row["partner"][0]).name
     yield "targets", sorted((target["name"], target["ra"], target["dec"], target["redshift"]) for target in row["targets"])
     yield "skip", row["skip"]
     for name in RELEASES:

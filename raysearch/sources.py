@@ -84,7 +84,7 @@ def _own_targets(config: SearchConfig) -> tuple[list[Target], list[str]]:
     if asked.table:
         read = read_targets(asked.table, redshift=asked.redshift)
         return read.targets, [f"{asked.table}: {problem}" for problem in read.problems]
-    return [Target(f"{ra:.6f} {dec:+.6f}", ra, dec, asked.redshift) for ra, dec in asked.positions], []
+    return [Target(f"{ra:.6f} {dec:+.6f}", ra, dec, asked.redshift) for ra, dec in dict.fromkeys(asked.positions)], []
 
 
 def large_catalogue(config: SearchConfig) -> Catalogue | None:
@@ -250,7 +250,7 @@ def _irsa(config: SearchConfig, targets: Sequence[Target], kept: Kept) -> Archiv
         return Irsa(url, answers=kept.at(url), **_sia(config, targets))
     return IrsaSpherex(
         url,
-        bands=asked.filters,
+        bands=asked.filters or tuple(f"SPHEREx-{band}" for band in config.images.bands),
         wavelength_um=asked.wavelength,
         time=_span(config),
         release=asked.spherex_release,

@@ -5,6 +5,7 @@ The work list is one Arrow table, sorted by obs_id: `model.WORK_SCHEMA`, then th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -22,6 +23,7 @@ from .config import SearchConfig
 from .engine.files import write_arrow
 from .errors import FootprintError, RunFolderError
 from .model import HIGHEST_REDSHIFT, WORK_SCHEMA, Archive, Footprint, Line, Observation, Query, Target, observations_to_arrow
+from .pairs import paired
 from .sky.footprint import parse_s_region
 from .sky.match import match
 from .sky.merge import distinct
@@ -43,7 +45,8 @@ class WorkList:
     """What was odd in the input, one sentence each: damaged rows, footprints that cannot be parsed."""
     funnel: dict[str, int] = field(default_factory=dict)
     """`targets`, `archive_rows`, `matched`, and `no_footprint`: rows kept and skipped, because a match cannot be told; `left_out`
-    after `new_since`, `beyond_limit` after `head`. The table has `matched + no_footprint - left_out - beyond_limit` rows."""
+    after `new_since`, `beyond_limit` after `head`. The table has `matched + no_footprint - left_out - beyond_limit` rows;
+    in a search of pairs `pairs - paired - unpaired` more: the pairs, less the images that are in one or in none."""
     earlier: pa.Table = field(default_factory=earlier_run.EARLIER_SCHEMA.empty_table)
     """The observations that an earlier run has settled, and that are left out."""
     since: Mapping[str, Any] | None = None
@@ -133,6 +136,9 @@ def build(config: SearchConfig, answers: Mode = "reuse") -> WorkList:
     places, located = _locate(archive, kept, skips)
     work = _work(config, kept, around, skips, places)
     funnel = {"targets": asked_about, "archive_rows": table.num_rows, "matched": len(matched), "no_footprint": len(broken)}
+    if config.kind == "pairs":
+        pairs = paired(config, work)
+        work, funnel, notes = pairs.table, funnel | pairs.funnel, notes + pairs.notes
     notes += _nothing_found(config, asked_about, table.num_rows) + kept_answers.answers.notes
     return WorkList(work, tuple(targets), (*queries, *asked, *located), tuple(notes), funnel)
 
@@ -261,6 +267,17 @@ def _skip(config: SearchConfig, table: pa.Table, row: int, targets: Sequence[Tar
         return f"its obs_id has the excluded pattern {pattern!r}"
     if config.observations.archive and (private := _private(table, row)):
         return private
+    return _no_line(config, table, row, targets) if config.kind == "lines" else _no_place(targets)
+
+
+def _no_place(targets: Sequence[Target]) -> str:
+    """Return why an image has no place to cut out around, or an empty string."""
+    placed = all(math.isfinite(target.ra) and math.isfinite(target.dec) for target in targets)
+    return "" if placed else "its row has no s_ra and s_dec to cut out around; add them, or give the search [targets]"
+
+
+def _no_line(config: SearchConfig, table: pa.Table, row: int, targets: Sequence[Target]) -> str:
+    """Return why a cube can hold no searched line, or an empty string."""
     impossible = next((t.redshift for t in targets if not -1 < t.redshift <= HIGHEST_REDSHIFT), None)
     if impossible is not None:
         return f"its redshift {impossible:g} is impossible: one is above -1 and at most {HIGHEST_REDSHIFT:g}, and no velocity"

@@ -18,10 +18,108 @@ def minimal(**sections) -> SearchConfig:
     return config.from_dict({**MINIMAL, **sections})
 
 
+M31 = {"targets.names": ["M 31"]}
+IMAGES = {"targets": {"positions": [[10.68, 41.27]]}, "observations": {"table": "images.csv"}, "images": {"size": "0.1 deg"}}
+
+
+def images(**sections) -> SearchConfig:
+    return config.from_dict({key: {**IMAGES.get(key, {}), **sections.get(key, {})} for key in IMAGES.keys() | sections.keys()})
+
+
 def test_every_shipped_search_loads():
-    assert config.shipped() == ["jets"]
+    assert config.shipped() == ["jets", "spherex-cutouts", "spherex-sources"]
     for name in config.shipped():
-        assert config.load(name).name == name
+        assert config.load(name, M31 if name.startswith("spherex") else {}).name == name
+
+
+@pytest.mark.parametrize("name", ["spherex-cutouts", "spherex-sources"])
+def test_a_search_around_targets_that_has_none_says_how_to_give_some(name):
+    with pytest.raises(ConfigError) as caught:
+        config.load(name)
+    assert str(caught.value).startswith(f"{name}: [observations] near_targets has no [targets]")
+    said = str(caught.value).partition("--set ")[2].partition(" or ")[0]
+    assert config.load(name, dict([config.parse_setting(said.replace("'", ""))])).targets.names == ("M 31",)
+
+
+def test_the_kinds_of_search_have_their_own_sections_and_detectors():
+    lines, cutouts, sources = config.load("jets"), config.load("spherex-cutouts", M31), config.load("spherex-sources", M31)
+    assert [search.kind for search in (lines, cutouts, sources)] == ["lines", "images", "pairs"]
+    shared = {"name", "targets", "observations", "match", "detector", "report", "run", "services"}
+    own = [search.to_dict().keys() - shared for search in (lines, cutouts, sources)]
+    assert own == [{"lines"}, {"images"}, {"images", "spectra"}]
+    assert minimal().detector.name == "lines"
+    assert images().detector.name == "cutouts"
+    assert images(images={"bands": ["D4", "SPHEREx-D2"]}).detector.name == "difference"
+
+
+def test_lines_searched_before_there_were_images_keep_their_hash():
+    """A run folder of the first version can be continued."""
+    assert config.load("jets").hash == "2858d15b62a12bf0"
+
+
+@pytest.mark.parametrize("name", ["spherex-cutouts", "spherex-sources"])
+def test_an_effective_search_of_images_reads_back_as_itself(name):
+    first = config.load(name, M31 | {"images.size": "5 arcmin", "images.extensions": ["PSF", "IMAGE"]})
+    assert (first.images.size, first.images.extensions) == (pytest.approx(1 / 12), ("IMAGE", "PSF"))
+    again = config.from_dict(tomllib.loads(first.to_toml()))
+    assert again == first
+    assert again.hash == first.hash
+
+
+def test_what_is_read_of_images_makes_the_hash_and_the_report_does_not():
+    first = config.load("spherex-sources", M31)
+    assert config.load("spherex-sources", M31 | {"report.figures": False, "report.page": False}).hash == first.hash
+    for change in ({"images.size": "0.2 deg"}, {"images.pairs": 2}, {"spectra.snr": 6.0}, {"images.through": "cutouts"}):
+        assert config.load("spherex-sources", M31 | change).hash != first.hash
+    assert config.load("spherex-sources", M31 | {"images.size": "0.2 deg"}).method != first.method
+    assert config.load("spherex-sources", {"targets.names": ["M 33"]}).method == first.method
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"images": {"size": ""}}, "cannot be read as a number with a unit"),
+        (
+            {"images": {"size": "0 deg"}},
+            '[lines] list is missing; give a shipped list, such as "feii-jwst", or your own; or, to search',
+        ),
+        ({"images": {"size": "0 deg", "bands": ["D2", "D4"]}}, "[images] size is missing"),
+        ({"images": {"size": "5 deg"}}, "[images] size wants at most 4 deg"),
+        ({"images": {"size": "5 um"}}, "converts to deg"),
+        ({"images": {"bands": ["D2"]}}, 'wants two different detectors of D1 to D6, such as ["D2", "D4"]'),
+        ({"images": {"bands": ["D2", "SPHEREx-D2"]}}, "wants two different detectors"),
+        ({"images": {"bands": ["D2", "D7"]}}, "wants two different detectors"),
+        ({"images": {"extensions": ["IMAGE", "VARIENCE"]}}, "has 'VARIENCE', which is none of IMAGE, FLAGS, VARIANCE"),
+        ({"images": {"extensions": ["FLAGS"]}}, "leaves out IMAGE"),
+        ({"images": {"pairs": 3}}, "[images] pairs is for pairs of images; leave it out, or give [images] bands"),
+        ({"images": {"through": "wget"}}, "wants one of 'ranges', 'cutouts'"),
+        ({"spectra": {"sources": "all"}}, "[spectra] sources is for pairs of images"),
+        ({"lines": {"min_lines": 1}}, "[lines] min_lines is for searches of lines, and this one is of images; leave it out"),
+        (
+            {"lines": {"list": "feii-jwst"}},
+            "[images] size is for searches of images, and this one is of lines; leave it out, or leave",
+        ),
+        ({"targets": {"redshift": 0.1}}, "[targets] redshift is for searches of lines"),
+        ({"images": {"bands": ["D2", "D4"]}, "targets": {"positions": []}}, "pairs of images are chosen around [targets]"),
+        (
+            {"images": {"bands": ["D2", "D4"]}, "spectra": {"size": "0.01 deg"}},
+            "no room for an annulus of 16 pixels; make it 0.055 deg",
+        ),
+        ({"images": {"bands": ["D2", "D4"]}, "spectra": {"sources": "some"}}, "wants one of 'none', 'all', 'red', 'blue'"),
+        ({"images": {"bands": ["D2", "D4"]}, "spectra": {"apertures_px": [3, 3]}}, "wants one or more radii in pixels, increasing"),
+        ({"images": {"bands": ["D2", "D4"]}, "spectra": {"apertures_px": [0, 3]}}, "wants one or more radii in pixels, increasing"),
+        ({"images": {"bands": ["D2", "D4"]}, "spectra": {"annulus_px": [7]}}, "wants an inner and an outer radius"),
+    ],
+)
+def test_a_wrong_search_of_images_is_told_what_is_wrong_and_how_to_mend_it(sections, said):
+    with pytest.raises(ConfigError) as caught:
+        images(**sections)
+    assert said in str(caught.value)
+
+
+def test_pairs_say_their_bands_themselves():
+    with pytest.raises(ConfigError, match=r"\[observations\] filters is said by \[images\] bands; leave it out"):
+        config.load("spherex-sources", M31 | {"observations.filters": "SPHEREx-D2"})
 
 
 def test_jets_asks_what_the_published_search_asks():
@@ -236,6 +334,9 @@ def test_paths_start_at_the_search_file(tmp_path, monkeypatch):
     file = tmp_path / "sub" / "mine.toml"
     file.write_text('[observations]\ntable = "cubes/"\n[lines]\nlist = "feii-jwst"\n[detector]\nname = "mine.py:Mine"\n')
     monkeypatch.chdir(tmp_path)
+    maps = {"images.solid_angles": "maps/{detector}.fits", "images.wavelengths": "s3://b/{detector}.fits"}
+    asked = config.load("spherex-cutouts", M31 | maps).images
+    assert (asked.solid_angles, asked.wavelengths) == (f"{tmp_path}/maps/{{detector}}.fits", "s3://b/{detector}.fits")
     search = config.load(file)
     assert search.observations.table == f"{tmp_path}/sub/cubes/"
     assert search.detector.name == f"{tmp_path}/sub/mine.py:Mine"
@@ -280,7 +381,8 @@ def test_a_setting_without_a_value():
 
 def test_every_option_is_told_in_the_docs():
     text = (Path(__file__).parents[1] / "docs" / "search-file.md").read_text()
-    document = config.load("jets", {"detector.name": "published"}).to_dict()  # detectors have a page of their own
+    jets = config.load("jets", {"detector.name": "published"}).to_dict()  # detectors have a page of their own
+    document = config.load("spherex-sources", M31).to_dict() | jets
     missing = [
         f"{section}.{key}" for section, keys in document.items() if section != "name" for key in keys if f"`{key}`" not in text
     ]

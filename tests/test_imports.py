@@ -4,8 +4,8 @@ import ast
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "raysearch"
-ROOMS = {"sky", "read", "detect", "engine", "report"}
-FRONT = {"search", "worklist", "sources", "cli", "__init__"}
+ROOMS = {"sky", "read", "detect", "engine", "plot", "report"}
+FRONT = {"search", "result", "products", "exports", "worklist", "pairs", "sources", "pages", "cli", "__init__"}
 SOCKETS = {"socket", "obstore", "s3fs", "aiohttp", "requests", "urllib3", "boto3", "botocore", "aiobotocore", "pyvo", "astroquery"}
 
 
@@ -39,7 +39,11 @@ def test_model_and_errors_import_nothing_of_ours():
 
 
 def test_rooms_do_not_import_each_other():
-    assert not _broken(lambda path, room: (_rooms_used(path) & ROOMS) - {room} if room in ROOMS else ())
+    def rule(path, room):
+        allowed = {"plot"} if room == "report" else set()
+        return (_rooms_used(path) & ROOMS) - {room} - allowed if room in ROOMS else ()
+
+    assert not _broken(rule)
 
 
 def test_rooms_import_nothing_of_the_front():

@@ -16,6 +16,8 @@ from raysearch.testing import DAMAGES, CubeSpec, Faults, Jet, LocalArchive, dama
 from raysearch.worklist import WorkList
 
 HOLDINGS = demo_holdings()
+INLINE = {"run.engine": "inline", "report.figures": False}
+"""Pictures have tests of their own."""
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +30,13 @@ def archive():
 def jets(archive):
     archive.set_faults(Faults())
     archive.reset()
-    return Search.load("jets", {f"services.{name}": url for name, url in archive.services.items()} | {"run.engine": "inline"})
+    return Search.load("jets", {f"services.{name}": url for name, url in archive.services.items()} | INLINE)
 
 
 @pytest.fixture(scope="module")
 def run(archive, tmp_path_factory):
     settings = {f"services.{name}": url for name, url in archive.services.items()}
-    return Search.load("jets", settings | {"run.engine": "inline"}).run(tmp_path_factory.mktemp("jets"))
+    return Search.load("jets", settings | INLINE).run(tmp_path_factory.mktemp("jets"))
 
 
 def statuses(result):
@@ -148,7 +150,7 @@ def test_the_first_rows_only(jets, tmp_path):
 def test_another_search_in_the_same_folder_is_refused(jets, archive, tmp_path):
     jets.run(tmp_path / "run", limit=2)
     settings = {f"services.{name}": url for name, url in archive.services.items()}
-    other = Search.load("jets", settings | {"run.engine": "inline", "match.radius": "5 arcsec"})
+    other = Search.load("jets", settings | INLINE | {"match.radius": "5 arcsec"})
     with pytest.raises(RunFolderError):
         other.run(tmp_path / "run", limit=2)
 
@@ -213,6 +215,7 @@ def test_a_line_counts_for_every_target_it_may_be_of():
     ]
     work = pa.table(
         {"obs_id": ["x"], "uris": [["u"]], "targets": [targets], "em_min": [1.0], "em_max": [2.0], "s_region": [""], "skip": [""]}
+        | {"partner": [[]]}
     )
     outcomes = pa.table({"obs_id": ["x"], "status": ["detected"]})
     both = ["near", "beside"]
@@ -385,7 +388,7 @@ def test_a_store_that_refuses_one_product_costs_that_one(jets, archive, run, tmp
     key = uri.removeprefix("s3://stpubdata/")
     download = f"mast:JWST/product/{key.rpartition('/')[2]}"
     settings = {f"services.{name}": url for name, url in archive.services.items()}
-    impatient = Search.load("jets", settings | {"run.engine": "inline", "services.timeout": "0.3 s"})
+    impatient = Search.load("jets", settings | INLINE | {"services.timeout": "0.3 s"})
     archive.set_faults(Faults(keys={key: fault, download: fault}))
     result = impatient.run(tmp_path / "run", limit=12)
     rows = {row["uri"]: row for row in result.arrow("outcomes").to_pylist()}

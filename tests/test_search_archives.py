@@ -18,7 +18,7 @@ from raysearch.testing import Faults, LocalArchive, archives_holdings, demo_hold
 HOLDINGS = archives_holdings()
 YOUNG = {"simbad": "otype = 'Y*O..'"}
 C_II = {"list": [{"name": "[C II]", "wavelength": "157.741 um"}], "min_lines": 1}
-QUICK = {"run.engine": "inline", "detector.name": "published"}
+QUICK = {"run.engine": "inline", "detector.name": "published", "report.figures": False}
 FE_II = {"list": [{"name": "[Fe II]", "wavelength": "25.988 um"}], "min_lines": 1}
 
 

@@ -48,6 +48,7 @@ def test_a_skip_is_settled_if_the_work_list_knew_it_and_says_the_same():
     "changed",
     [
         {"uris": ("s3://b/a_v2.fits",)},
+        {"partner": ("s3://b/b_v2.fits",)},
         {"targets": (A, Target("B", 10.0, 20.0))},
         {"targets": (Target("A", 10.0, 20.0, 0.2),)},
         {"em_max": 6e-6},

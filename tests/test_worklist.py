@@ -149,6 +149,11 @@ def test_near_targets_are_one_on_request(three):
     assert work.funnel["targets"] == 2
 
 
+def test_a_position_listed_twice_is_one_target(three):
+    work, _ = build(three, targets={"positions": [[10.0, 10.0], [10.0, 10.0]]})
+    assert [(target.name, target.ra) for target in work.targets] == [("10.000000 +10.000000", 10.0)]
+
+
 def test_a_field_of_view_is_a_footprint_where_there_is_no_other(tmp_path):
     table = write(
         tmp_path / "t.parquet",

@@ -1,74 +1,33 @@
-"""Arrow tables of a run folder as astropy Tables with units and descriptions, and as files that other programs open.
+"""Arrow tables of a run folder as astropy Tables, and as files for other programs; with units, UCDs, descriptions, provenance.
 
-Two kinds of column are in Parquet only: bytes (the candidates' line maps, which are written one by one as files), and the limits
-of each outcome (which make a table of their own).
+Two kinds of column are in Parquet only: bytes (the candidates' line maps and cutouts, which are written as files of their own), and
+lists of records (the limits of each outcome, which make a table of their own, and the byte ranges that were read for it).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from raysearch.errors import ConfigError
-from raysearch.model import OUTCOME_SCHEMA
+from raysearch.model import LIMIT_TYPE, RANGE_TYPE
+from raysearch.report import columns
+from raysearch.report.provenance import NOTHING, Provenance
 
 if TYPE_CHECKING:
+    from astropy.io import fits
     from astropy.table import Table
 
-UNITS: Mapping[str, str] = {
-    "ra": "deg",
-    "dec": "deg",
-    "s_ra": "deg",
-    "s_dec": "deg",
-    "em_min": "m",
-    "em_max": "m",
-    "t_min": "d",
-    "t_max": "d",
-    "t_exptime": "s",
-    "seconds": "s",
-    "bytes_read": "byte",
-    "peak_ra": "deg",
-    "peak_dec": "deg",
-    "direction": "deg",
-    "position_angle": "deg",
-}
-"""Units of columns whose name does not end in one."""
-
-SUFFIXES: Mapping[str, str] = {
-    "_um": "um",
-    "_deg": "deg",
-    "_arcsec": "arcsec",
-    "_arcsec2": "arcsec2",
-    "_bytes": "byte",
-    "_s": "s",
-    "_kms": "km / s",
-    "_w_m2": "W / m2",
-    "_mjy_sr": "MJy / sr",
-}
-"""What a column's last part says about its unit."""
-
-DESCRIPTIONS: Mapping[str, str] = {
-    "obs_id": "Observation, as its archive names it",
-    "target": "The nearest target that the record is about",
-    "uri": "Where the pixels were read from",
-    "config_hash": "Hash of the search that made the record",
-    "line": "Spectral line",
-    "rest_um": "Rest wavelength in vacuum",
-    "wavelength_um": "Wavelength at which it was found, in vacuum",
-    "targets": "Every target at whose redshift the line was expected there, the nearest first",
-    "status": "detected, nothing, skipped or failed",
-    "reason": "Why it was skipped or failed",
-    "candidates": "Records in the candidate table",
-    "bytes_read": "Bytes received for this observation",
-    "requests": "Requests sent for this observation, retries included",
-    "seconds": "Time spent reading and detecting",
-}
+    from raysearch.report.columns import Column
 
 FORMATS = (".ecsv", ".vot", ".fits", ".parquet", ".csv")
 
+CHUNK_ROWS = 65_536
+"""Rows that are converted at a time where a format is written bit by bit."""
 
 LIMITS_SCHEMA = pa.schema(
     [
@@ -77,15 +36,8 @@ LIMITS_SCHEMA = pa.schema(
         pa.field("line", pa.string(), nullable=False),
         pa.field("rest_um", pa.float64(), nullable=False),
         pa.field("wavelength_um", pa.float64(), nullable=False),
-        pa.field(
-            "flux",
-            pa.float64(),
-            nullable=False,
-            metadata={"unit": "W / m2", "description": "Integrated flux that would have been found with a probability of 95 %"},
-        ),
-        pa.field(
-            "note", pa.string(), nullable=False, metadata={"description": "Where and for what shape it holds, or why there is none"}
-        ),
+        pa.field("flux", pa.float64(), nullable=False),
+        pa.field("note", pa.string(), nullable=False),
     ]
 )
 """The columns of the table of limits."""
@@ -99,40 +51,37 @@ def limits_table(outcomes: pa.Table) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=LIMITS_SCHEMA)
 
 
-def unit_of(column: str) -> str | None:
-    """Return a column's unit as astropy spells it, or None where it has none."""
-    if column in UNITS:
-        return UNITS[column]
-    return next((unit for suffix, unit in SUFFIXES.items() if column.endswith(suffix)), None)
+def to_table(table: pa.Table, name: str = "", *, ascii_only: bool = False) -> Table:
+    """Return an astropy Table with units, UCDs and descriptions; lists become text, bytes and lists of records are left out.
 
-
-def to_table(table: pa.Table, *, ascii_only: bool = False) -> Table:
-    """Return an astropy Table with units and descriptions; lists become text, bytes and limits are left out.
-
-    `ascii_only` writes letters beyond ASCII as escapes: FITS has no others.
+    Parameters
+    ----------
+    table
+        A table of a run folder.
+    name
+        Which: `candidates`, `cutouts`, ...; some columns mean something else in one table than in the others.
+    ascii_only
+        Whether letters beyond ASCII are written as escapes: FITS has no others.
     """
     import numpy as np
     from astropy.table import Column, MaskedColumn, Table
 
-    columns = []
-    table = _without_nested(table)
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        flat = _flat(column)
-        told = {key.decode(): value.decode() for key, value in (table.schema.field(name).metadata or {}).items()}
-        unit, description = told.get("unit", unit_of(name)), told.get("description", DESCRIPTIONS.get(name, ""))
-        about = {"name": name, "unit": unit, "description": description}
+    made = []
+    table = without_nested(table)
+    for label, column in zip(table.column_names, table.columns, strict=True):
+        flat, known = flat_column(column), columns.describe(label, name)
+        about: dict[str, Any] = {"name": label, "unit": known.unit or None, "description": known.description}
+        about["meta"] = {"ucd": known.ucd} if known.ucd else {}
         if pa.types.is_string(flat.type):
             texts = flat.fill_null("").to_pylist()
-            if ascii_only:
-                texts = [text.encode("ascii", "backslashreplace").decode() for text in texts]
-            values = np.array(texts, dtype=str)
+            values = np.array([columns.in_ascii(text) for text in texts] if ascii_only else texts, dtype=str)
         else:
             values = flat.fill_null(pa.scalar(0).cast(flat.type)).to_numpy() if flat.null_count else flat.to_numpy()
         if flat.null_count:
-            columns.append(MaskedColumn(values, mask=flat.is_null().to_numpy(), **about))
+            made.append(MaskedColumn(values, mask=flat.is_null().to_numpy(), **about))
         else:
-            columns.append(Column(values, **about))
-    return Table(columns)
+            made.append(Column(values, **about))
+    return Table(made)
 
 
 def format_of(path: Path) -> str:
@@ -149,8 +98,19 @@ def format_of(path: Path) -> str:
     return ending
 
 
-def write(table: pa.Table, path: Path) -> None:
+def write(table: pa.Table, path: Path, name: str = "", provenance: Provenance = NOTHING) -> None:
     """Write a table in the format that the file's ending names: .ecsv, .vot, .fits, .parquet or .csv.
+
+    Parameters
+    ----------
+    table
+        A table of a run folder.
+    path
+        The file; an old one is replaced once the new one is whole.
+    name
+        Which table it is: `candidates`, `outcomes`, ...
+    provenance
+        What the file shall say of its origin; CSV has no place for it.
 
     Raises
     ------
@@ -161,34 +121,111 @@ def write(table: pa.Table, path: Path) -> None:
     """
     ending = format_of(path)
     if ending == ".parquet":
-        import pyarrow.parquet as pq
+        write_batches(table.schema, table.to_batches(CHUNK_ROWS), path, name, provenance)
+        return
+    with whole(path) as torn:
+        if ending == ".csv":
+            _write_csv(table, torn)
+        elif ending == ".vot":
+            from raysearch.report.votable import write_votable
 
-        pq.write_table(table, path)
-    elif ending == ".csv":
-        import pyarrow.csv
-
-        table = _without_nested(table)
-        pyarrow.csv.write_csv(pa.table({name: _flat(table[name]) for name in table.column_names}), path)
-    else:
-        formats = {".ecsv": "ascii.ecsv", ".vot": "votable", ".fits": "fits"}
-        to_table(table, ascii_only=ending == ".fits").write(path, format=formats[ending], overwrite=True)
+            write_votable(to_table(table, name), torn, name, provenance)
+        elif ending == ".fits":
+            _write_fits(to_table(table, name, ascii_only=True), torn, name, provenance)
+        else:
+            made = to_table(table, name)
+            made.meta.update(provenance.as_dict(name))
+            made.write(torn, format="ascii.ecsv", overwrite=True)
 
 
-def _without_nested(table: pa.Table) -> pa.Table:
-    """Return the table without what only Parquet holds: bytes, and the limits of outcomes."""
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give the name of a file to write beside its place, and move it into it once it is whole."""
+    torn = path.with_name(path.name + ".tmp")
+    try:
+        yield torn
+        torn.replace(path)
+    finally:
+        torn.unlink(missing_ok=True)
+
+
+def described(schema: pa.Schema, name: str, provenance: Provenance) -> pa.Schema:
+    """Return an Arrow schema whose fields tell unit, UCD and description, and which itself tells where the table came from."""
+    fields = []
+    for field in schema:
+        known = columns.describe(field.name, name)
+        told = {"unit": known.unit, "ucd": known.ucd, "description": known.description}
+        fields.append(field.with_metadata({**(field.metadata or {}), **{key: text for key, text in told.items() if text}}))
+    return pa.schema(fields, {**(schema.metadata or {}), "raysearch": provenance.as_json(name)})
+
+
+def write_batches(
+    schema: pa.Schema, batches: Iterable[pa.RecordBatch], path: Path, name: str, provenance: Provenance = NOTHING
+) -> int:
+    """Write batches as a Parquet file, one after the other, and return how many rows they have."""
+    import pyarrow.parquet as pq
+
+    told, rows = described(schema, name, provenance), 0
+    with whole(path) as torn, pq.ParquetWriter(torn, told) as writer:
+        for batch in batches:
+            writer.write_batch(batch.cast(told))
+            rows += batch.num_rows
+    return rows
+
+
+def _write_csv(table: pa.Table, path: Path) -> None:
+    import pyarrow.csv
+
+    table = without_nested(table)
+    with pyarrow.csv.CSVWriter(path, _flat_table(table.slice(0, 0)).schema) as writer:
+        for start in range(0, table.num_rows, CHUNK_ROWS):
+            writer.write_table(_flat_table(table.slice(start, CHUNK_ROWS)))
+
+
+def _flat_table(table: pa.Table) -> pa.Table:
+    return pa.table({label: flat_column(table[label]) for label in table.column_names})
+
+
+def fits_table(table: Table, known: Sequence[Column], extension: str) -> fits.BinTableHDU:
+    """Return a FITS table of an astropy Table in ASCII, with what is known of its columns as TUNITn, TUCDn and TCOMMn."""
+    from astropy.io import fits
+
+    for column in table.itercols():
+        column.unit = None  # told below
+    hdu = fits.table_to_hdu(table)
+    hdu.name = extension
+    for number, about in enumerate(known, start=1):
+        columns.tell(hdu.header, number, about)
+    return hdu
+
+
+def _write_fits(table: Table, path: Path, name: str, provenance: Provenance) -> None:
+    """Write a FITS file with a table and its checksums."""
+    from astropy.io import fits
+
+    hdu = fits_table(table, [columns.describe(label, name) for label in table.colnames], name.upper() or "TABLE")
+    for keyword, value, comment in provenance.cards():
+        hdu.header[keyword] = (value, comment)
+    for line in provenance.history():
+        hdu.header.add_history(line)
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path, overwrite=True, checksum=True)
+
+
+def without_nested(table: pa.Table) -> pa.Table:
+    """Return the table without what only Parquet holds: bytes, and lists of limits and byte ranges."""
     return table.select([f.name for f in table.schema if not _only_in_parquet(f.type)])
 
 
 def _only_in_parquet(kind: pa.DataType) -> bool:
     is_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
-    return bool(is_bytes or kind.equals(OUTCOME_SCHEMA.field("limits").type))
+    return bool(is_bytes or kind in {pa.list_(LIMIT_TYPE), pa.list_(RANGE_TYPE)})
 
 
-def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def flat_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column of text, numbers or booleans: all else (lists, times) as text that a person can read."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        return _flat(column.cast(kind.value_type))
+        return flat_column(column.cast(kind.value_type))
     if pa.types.is_large_string(kind) or pa.types.is_null(kind):
         return column.cast(pa.string())
     if pa.types.is_string(kind) or pa.types.is_boolean(kind) or pa.types.is_float32(kind) or pa.types.is_float64(kind):
@@ -199,7 +236,7 @@ def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return str(value.get("name", value))
     if isinstance(value, list):
         return "; ".join(map(_text, value))

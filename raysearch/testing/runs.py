@@ -191,6 +191,7 @@ def _outcome(observation: Observation, mine: int) -> dict[str, Any]:
         "limits": [limit] if status == "nothing" else [],
         "ranges": [{"start": 0, "end": 2880}, {"start": 11_520, "end": 1_008_640 + place}] if mine else [],
         "figures_seconds": 0.0,
+        "file_bytes": 0,
     }
 
 

@@ -9,6 +9,7 @@ PSF. In the third release FLAGS is packed and spells its names otherwise, and a 
 from __future__ import annotations
 
 import io
+import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -72,8 +73,8 @@ def make_frame(spec: FrameSpec) -> bytes:
     parts = {"PRIMARY": header([*primary, *card("EXTNAME", "PRIMARY"), *card("VERSION", spec.pipeline)])}
     for name, plane in planes.items():
         cards = [*own.get(name, []), *sky]
-        if name == "IMAGE" and spec.real is not None:
-            cards = _with_real_cards(cards, spec.real)
+        if name == "IMAGE":
+            cards = _with_real_cards(cards, spec.real) if spec.real is not None else [*cards, *_history(spec)]
         pack = later and name == "FLAGS"
         blocks = spec.image_blocks if name == "IMAGE" else BLOCKS[name]
         parts[name] = _packed(name, plane, cards) if pack else image_hdu(name, plane, cards, UNITS[name], blocks)
@@ -157,6 +158,15 @@ def _exposure_cards(spec: FrameSpec) -> list[str]:
     cards += [*card("XPOSURE", 113.5826), *card("TELAPSE", 118.1873), *card("TIMESYS", "UTC"), *card("MJDREF", 0.0)]
     cards += card_of("OBS_IN_SBAND", "False") + card_of("OMEGA_MEDIAN", 37.861739642774666) + card_of("L2 N_PERSIST", 8406)
     return [*cards, *card("PSF_FWHM", 5.222648214064271), *card("FINAST", 0), *card("L2DQAFLG", "Pass")]
+
+
+def _history(spec: FrameSpec) -> list[str]:
+    """Return which spectral calibration went into the frame, twice, as level 1 and level 2 of the pipeline write it.
+
+    Its identity is made up: one for each release, detector and size, as the table WCS-WAVE is one for each of these.
+    """
+    identity = uuid.uuid5(uuid.NAMESPACE_URL, f"spectral_wcs {spec.release} D{spec.detector} {spec.field.nx}x{spec.field.ny}")
+    return [f"HISTORY [CALIB] spectral_wcs {identity}".ljust(80)] * 2
 
 
 def _exposure_number(spec: FrameSpec) -> int:

@@ -43,7 +43,11 @@ def test_no_name_leads_out_of_the_folder(tmp_path):
     assert all(path.is_file() and len(path.name) < 255 and path.name.isascii() and path.name[0] == "0" for path in written)
 
 
-@pytest.mark.parametrize(("content", "ending"), [(gzip.compress(FITS), ".fits.gz"), (FITS, ".fits"), (b"\x89PNG", ".bin")])
+@pytest.mark.parametrize(
+    ("content", "ending"),
+    [(gzip.compress(FITS), ".fits.gz"), (FITS, ".fits"), (b"\x89PNG", ".bin")],
+    ids=["gzipped", "plain", "other"],
+)
 def test_the_ending_says_what_it_is(tmp_path, content, ending):
     [path] = write_maps(candidates([content], NAMES[:1]), tmp_path)
     assert path.name.endswith("HL_Tau" + ending)

@@ -1,12 +1,16 @@
+import json
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from astropy.io import fits
 from astropy.table import Table
 
 from raysearch.engine.records import outcome_table
 from raysearch.errors import ConfigError
 from raysearch.model import Limit, Outcome
-from raysearch.report import tables
+from raysearch.report import columns, tables
+from raysearch.report.provenance import Provenance
 
 RECORDS = pa.table(
     {
@@ -40,13 +44,83 @@ def test_every_format_reads_back(tmp_path, ending, rows):
         assert "a; b" in str(read["lines"][0])
 
 
+READ_AS = {".ecsv": "ascii.ecsv", ".vot": "votable", ".fits": "fits"}
+ABOUT = {
+    "name": "jets",
+    "config_hash": "cafe",
+    "started": "2026-11-21T10:00:00+00:00",
+    "finished": "2026-11-21T11:00:00+00:00",
+    "versions": {"raysearch": "0.0.9"},
+    "queries": [{"service": "SIMBAD", "url": "https://simbad", "text": "SELECT *\nFROM α\t'x' < 3 & 4", "rows": 1234}],
+}
+FROM = Provenance.of(ABOUT)
+
+
 @pytest.mark.parametrize("ending", [".ecsv", ".vot", ".fits"])
 def test_units_go_along(tmp_path, ending):
     path = tmp_path / f"t{ending}"
     tables.write(RECORDS, path)
-    read = Table.read(path, format={".ecsv": "ascii.ecsv", ".vot": "votable", ".fits": "fits"}[ending])
+    read = Table.read(path, format=READ_AS[ending])
     assert str(read["wavelength_um"].unit) in {"um", "micron"}
     assert read["obs_id"].unit is None
+
+
+def test_ecsv_tells_meaning_and_origin(tmp_path):
+    tables.write(RECORDS, tmp_path / "t.ecsv", "candidates", FROM)
+    read = Table.read(tmp_path / "t.ecsv")
+    assert read["wavelength_um"].meta["ucd"] == "em.wl;spect.line"
+    assert read["wavelength_um"].description == columns.describe("wavelength_um").description
+    assert (read.meta["table"], read.meta["config_hash"], read.meta["queries"]) == ("candidates", "cafe", ABOUT["queries"])
+    assert read.meta["searched_with"] == "raysearch 0.0.9"
+
+
+def test_fits_tells_meaning_and_origin(tmp_path):
+    tables.write(RECORDS, tmp_path / "t.fits", "candidates", FROM)
+    with fits.open(tmp_path / "t.fits", checksum=True) as file:
+        file.verify("exception")
+        header = file["CANDIDATES"].header
+        number = RECORDS.column_names.index("wavelength_um") + 1
+        assert header[f"TUCD{number}"] == "em.wl;spect.line"
+        assert header[f"TCOMM{number}"] == columns.describe("wavelength_um").description
+        assert (header["SEARCH"], header["CFGHASH"], header["RUNVER"]) == ("jets", "cafe", "0.0.9")
+        assert "SIMBAD, https://simbad: 1,234 rows" in str(header["HISTORY"])
+        assert r"SELECT * FROM \u03b1 'x' < 3 & 4" in str(header["HISTORY"])
+        assert "COMMENT" not in header
+
+
+def test_parquet_tells_meaning_and_origin(tmp_path):
+    tables.write(RECORDS, tmp_path / "t.parquet", "candidates", FROM)
+    schema = pq.read_schema(tmp_path / "t.parquet")
+    assert schema.field("wavelength_um").metadata[b"unit"] == b"um"
+    assert schema.field("wavelength_um").metadata[b"ucd"] == b"em.wl;spect.line"
+    told = json.loads(schema.metadata[b"raysearch"])
+    assert (told["search"], told["queries"][0]["text"]) == ("jets", ABOUT["queries"][0]["text"])
+
+
+def test_an_old_file_stays_where_the_new_one_cannot_be_made(tmp_path):
+    (tmp_path / "t.csv").write_text("old")
+    broken = pa.table({"a": pa.array([b"x"])})
+    with pytest.raises(pa.ArrowException):
+        tables.write_batches(broken.schema, _batches_that_break(broken), tmp_path / "t.csv", "")
+    assert (tmp_path / "t.csv").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+def _batches_that_break(table):
+    yield table.to_batches()[0]
+    raise pa.ArrowInvalid("torn")
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_long_tables_are_written_bit_by_bit(tmp_path, ending, monkeypatch):
+    monkeypatch.setattr(tables, "CHUNK_ROWS", 3)
+    table = pa.table({"obs_id": [str(n) for n in range(10)], "lines": [[str(n)] for n in range(10)]})
+    tables.write(table, tmp_path / f"t{ending}")
+    if ending == ".parquet":
+        assert pq.read_table(tmp_path / "t.parquet") == table
+    else:
+        assert Table.read(tmp_path / "t.csv")["obs_id"].tolist() == list(range(10))
+        assert (tmp_path / "t.csv").read_text().count("obs_id") == 1
 
 
 def test_what_is_missing_is_masked_and_not_zero():
@@ -56,24 +130,6 @@ def test_what_is_missing_is_masked_and_not_zero():
 def test_fits_has_letters_beyond_ascii_as_escapes(tmp_path):
     tables.write(RECORDS, tmp_path / "t.fits")
     assert Table.read(tmp_path / "t.fits")["target"].tolist() == [r"\u03b1 Tau", "HL Tau"]
-
-
-@pytest.mark.parametrize(
-    ("column", "unit"),
-    [
-        ("rest_um", "um"),
-        ("ra", "deg"),
-        ("extent_arcsec", "arcsec"),
-        ("area_arcsec2", "arcsec2"),
-        ("flux_err_w_m2", "W / m2"),
-        ("peak_ra", "deg"),
-        ("em_min", "m"),
-        ("obs_id", None),
-        ("lines", None),
-    ],
-)
-def test_a_columns_name_says_its_unit(column, unit):
-    assert tables.unit_of(column) == unit
 
 
 LIMITS = {"line": "H2", "target": "HL Tau", "rest_um": 2.12, "wavelength_um": 2.13, "flux": 3e-20, "note": "point source"}
@@ -109,7 +165,9 @@ def test_bytes_and_nested_limits_are_in_parquet_only(tmp_path, ending):
         assert pq.read_table(path) == both
         return
     formats = {".ecsv": "ascii.ecsv", ".vot": "votable", ".fits": "fits", ".csv": "ascii.csv"}
-    assert Table.read(path, format=formats[ending]).colnames == [n for n in both.column_names if n not in ("limits", "map")]
+    assert Table.read(path, format=formats[ending]).colnames == [
+        n for n in both.column_names if n not in ("limits", "ranges", "map")
+    ]
 
 
 def test_an_ending_that_says_no_format(tmp_path):

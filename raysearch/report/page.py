@@ -1,0 +1,216 @@
+"""The page people look at: one folder that opens from disk, or a single file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raysearch.report import funnel
+from raysearch.report.cards import most_significant, page_data, places
+from raysearch.report.embed import policy, script_json
+from raysearch.report.folder import Run
+from raysearch.report.links import AROUND, of_archive
+from raysearch.report.pictures import FOLDER as FIGURES
+from raysearch.report.pictures import Pictures, file_key
+from raysearch.report.skymap import SkyMap, sky_map
+from raysearch.report.targets import targets_data
+from raysearch.report.words import in_words
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+INDEX, DATA = "index.html", "data.js"
+SCRIPTS = ("core.js", "marks.js", "figures.js", "card.js", "gallery.js", "tables.js", "sky.js", "main.js")
+"""In the order in which the page takes them; `live.js` follows where the page is served."""
+
+
+def write_page(run: Run, pictures: Pictures, folder: Path) -> Path:
+    """Write the page into a folder, made if need be, and return its index.html.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures.write(folder / FIGURES, places(run, most_significant(run)))
+    _write(folder / DATA, data_script(run, pictures))
+    _write(folder / INDEX, html(run, data=None))
+    return folder / INDEX
+
+
+def write_single(run: Run, pictures: Pictures, path: Path) -> Path:
+    """Write the page, its data and all figures as one file, and return its path.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    packed = ((file_key(place), script_json(pictures.records(place))) for place in pictures)
+    _write(path, html(run, data=data_script(run, pictures), figures=packed))
+    return path
+
+
+def data_script(run: Run, pictures: Pictures) -> str:
+    """Return the script that hands the tables to the page."""
+    return f"raysearch.take({script_json(everything(run, pictures))});"
+
+
+def everything(run: Run, pictures: Pictures) -> dict[str, Any]:
+    """Return what the page's scripts show."""
+    shown = most_significant(run)
+    data = page_data(run, shown, pictures.bundles(places(run, shown)))
+    data["targets"] = targets_data(run, shown)
+    data["links"] = [{"label": link.label, "address": link.address} for link in (*of_archive(run.search), *AROUND)]
+    return data
+
+
+def html(run: Run, *, data: str | None, figures: Iterable[tuple[str, str]] = (), served: bool = False) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    run
+        The run.
+    data
+        The script of the data, to stand in the page; None: it is a file beside it.
+    figures
+        Names and content of figures that stand in the page too.
+    served
+        Whether a server gives the page, and news of the run with it.
+    """
+    script = "\n".join(_text(name) for name in (*SCRIPTS, *(["live.js"] if served else [])))
+    inline = [script, *([data] if data is not None else [])]
+    return (
+        _environment()
+        .get_template("index.html")
+        .render(
+            policy=policy(inline, served=served),
+            style=_text("page.css"),
+            script=script,
+            data=data,
+            figures=figures,
+            served=served,
+            **context(run),
+        )
+    )
+
+
+def context(run: Run) -> dict[str, Any]:
+    """Return what the template shows of a run without any script."""
+    kept = run.about.get("queries", [])
+    return {
+        "run": run,
+        "words": in_words(run),
+        "steps": funnel.steps(run),
+        "hosts": funnel.hosts(run),
+        "cost": funnel.cost(run),
+        "alarms": funnel.false_alarms(run),
+        "headline": _headline(run),
+        "sky": _sky(run),
+        "queries": kept,
+        "notes": run.about.get("notes", []),
+        "versions": run.about.get("versions", {}),
+    }
+
+
+def _headline(run: Run) -> dict[str, int]:
+    """Return the few numbers that stand at the top."""
+    names = set(run.candidates["obs_id"].to_pylist())
+    data = targets_data(run, [])
+    found = {target for row in (run.candidates.select(["target"]).to_pylist()) for target in [row["target"]] if target}
+    least = data["min_lines"]
+    notable = 0
+    if run.kind == "lines" and least:
+        from raysearch.report.targets import found_lines
+
+        notable = sum(len(lines) >= least for lines in found_lines(run).values())
+    return {
+        "candidates": run.candidates.num_rows,
+        "observations": len(names),
+        "targets": len(found),
+        "matched": data["total"],
+        "notable": notable,
+        "min_lines": least,
+    }
+
+
+def _sky(run: Run) -> SkyMap:
+    """Return the map of this run: targets, footprints, and candidates by their own position, else by their target's."""
+    where: dict[str, tuple[float, float]] = {}
+    for targets in run.observations["targets"].to_pylist():
+        for target in targets:
+            where[target["name"]] = (target["ra"], target["dec"])
+    columns = [run.column(run.candidates, name, math.nan) for name in ("ra", "dec", "target")]
+    candidates = [
+        (ra, dec) if ra is not None and math.isfinite(ra + dec) else where.get(target, (math.nan, math.nan))
+        for ra, dec, target in zip(*columns, strict=True)
+    ]
+    status = dict(zip(run.outcomes["obs_id"].to_pylist(), run.outcomes["status"].to_pylist(), strict=True))
+    searched = [f for name, f in run.footprints.items() if status.get(name) in funnel.SEARCHED]
+    others = [f for name, f in run.footprints.items() if status.get(name) not in funnel.SEARCHED]
+    return sky_map(list(where.values()), candidates, searched, others)
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("raysearch.report", "pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=_number, share=_share, data=readable_bytes, span=readable_seconds, rate=_rate)
+    return environment
+
+
+def _text(name: str) -> str:
+    return resources.files("raysearch.report").joinpath("pages", name).read_text(encoding="utf-8")
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole: whoever reads it finds the old one or the new one."""
+    torn = path.with_name(path.name + ".part")
+    torn.write_text(text, encoding="utf-8")
+    torn.replace(path)
+
+
+def _number(value: float) -> str:
+    """Return a count with thin spaces between thousands."""
+    return f"{value:,.0f}".replace(",", "\u202f")
+
+
+def _share(part: float, whole: float) -> str:
+    """Return a part as a percentage for a style: 0 to 100."""
+    return f"{100 * part / whole:.2f}" if whole else "0"
+
+
+def _rate(value: float) -> str:
+    """Return a small expected number: one decimal, or two figures below 1."""
+    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+
+
+def readable_bytes(count: float) -> str:
+    """Return a number of bytes in decimal units, three figures."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 999.5:
+            return f"{count:.3g}\u202f{unit}"
+        count /= 1000
+    return f"{count:.3g}\u202fPB"
+
+
+def readable_seconds(seconds: float) -> str:
+    """Return a time span as a person would say it; a dash where there is none."""
+    if math.isnan(seconds):
+        return "–"
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

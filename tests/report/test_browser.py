@@ -1,0 +1,226 @@
+"""The page in a real browser, as it opens from disk: what it shows, what it does, and that it asks nobody anything."""
+
+import csv
+import io
+import os
+import re
+import shutil
+import threading
+
+import pytest
+
+from raysearch import pages
+from raysearch.result import Result
+from raysearch.testing.runs import made_up_run
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason=f"no browser: none of {', '.join(BROWSERS)} is there (apt-get install chromium)"
+)
+
+HOSTILE = ("<script>alert(1)</script>", "</script><b>bold</b>", "\"quoted\" & 'so'", "<img src=x onerror=alert(2)>", "=2+2")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install 'raysearch[dev]'")
+    with playwright.sync_playwright() as driver:
+        launched = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = made_up_run(tmp_path_factory.mktemp("runs") / "a run & more", candidates=61, names=HOSTILE)
+    pages.write(made)
+    pages.write_one_file(made)
+    return made
+
+
+@pytest.fixture
+def opened(browser):
+    """A function that opens an address in a fresh profile; afterwards there must have been no error and no request beyond it."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900}, accept_downloads=True)
+    wrong = []
+
+    def open_page(url):
+        page = context.new_page()
+        allowed = (url.rsplit("/", 1)[0], "data:", "blob:")
+        page.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("request", lambda asked: None if asked.url.startswith(allowed) else wrong.append(asked.url))
+        page.goto(url)
+        return page
+
+    yield open_page
+    context.close()
+    assert not wrong
+
+
+@pytest.fixture
+def page(opened, folder):
+    return opened((folder / "report" / "index.html").as_uri())
+
+
+def test_it_shows_the_numbers_of_the_tables(page, folder):
+    totals = Result(folder).totals
+    for status, count in totals.by_status.items():
+        assert page.locator(f"#step-{status} .num").inner_text().strip() == str(count)
+    assert page.locator(".lede strong").first.inner_text() == str(totals.candidates)
+    assert page.locator("#count").inner_text() == "1–24 of 61 candidates"
+    snr = sorted(Result(folder).arrow("candidates")["snr"].to_pylist(), reverse=True)
+    shown = [float(text.removeprefix("S/N").strip()) for text in page.locator("#gallery .snr").all_inner_texts()]
+    assert shown == pytest.approx(snr[:24], rel=6e-3)
+    page.click("#step-failed a")
+    assert page.locator("#observation-count").inner_text().startswith(f"{totals.by_status['failed']} of ")
+    assert set(page.locator("#observation-table .status").all_inner_texts()) == {"failed"}
+
+
+def test_filters_choose_and_the_address_keeps_them(page, opened, folder):
+    table = Result(folder).arrow("candidates").to_pylist()
+    page.select_option("[name=line]", "[Fe II] 17.936")
+    page.fill("#filters [name=snr]", "12")
+    wanted = sum(row["line"] == "[Fe II] 17.936" and row["snr"] >= 12 for row in table)
+    assert page.locator("#count").inner_text().startswith(f"1–{min(wanted, 24)} of {wanted} candidates")
+    again = opened(page.url)
+    assert again.locator("#count").inner_text() == page.locator("#count").inner_text()
+    again.click("#filters [type=reset]")
+    again.select_option("[name=quality]", "clean")
+    clean = sum(not row["notes"] for row in table)
+    again.locator("#count", has_text=f"of {clean} candidates").wait_for()
+    again.fill("#filters [name=text]", "no such words")
+    assert again.locator("#count").inner_text() == "None of 61 candidates is like this."
+
+
+def test_hostile_names_are_shown_as_such(page):
+    page.fill("#target-filters [name=text]", "<script>")
+    assert page.locator("#target-table tbody th").all_inner_texts() == [HOSTILE[0]]
+    for name in HOSTILE:
+        page.fill("#filters [name=target]", name)
+        assert set(page.locator("#gallery .card-target").all_inner_texts()) == {name}
+    page.locator("#gallery .card").first.click()
+    assert page.locator(".card-of").inner_text().startswith(HOSTILE[-1])
+    assert page.locator("b, img").count() == 0
+
+
+def test_a_card_opens_and_the_keyboard_walks(page, folder):
+    page.locator("#gallery .card").first.focus()
+    page.keyboard.press("Enter")
+    best = max(Result(folder).arrow("candidates").to_pylist(), key=lambda row: row["snr"])
+    page.wait_for_selector("#figures .picture")
+    assert page.locator("#figures figcaption").inner_text() == f"a disc for S/N {best['snr']:.1f}"
+    assert page.evaluate("document.querySelector('#figures .picture').shadowRoot.querySelector('circle') !== null")
+    card = page.locator("#card").inner_text()
+    assert best["obs_id"] in card
+    assert f"--redraw {best['obs_id']}" in card
+    assert "2 ranges" in card
+    links = page.locator("#card .links a").evaluate_all("all => all.map((a) => a.href)")
+    assert len(links) == 5
+    assert all(link.startswith("https://") for link in links)
+    assert any(f"target={best['ra']:.6f}%20{best['dec']:.6f}" in link for link in links)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    assert "2 of 61" in page.locator(".card-walk").inner_text()
+    page.keyboard.press("Escape")
+    assert not page.locator("#card").is_visible()
+    assert page.evaluate("document.activeElement.matches('#gallery .card')")
+
+
+def test_marks_are_kept_exported_and_read_back(page, folder, opened, tmp_path):
+    page.locator("#gallery .card").first.click()
+    page.keyboard.press("g")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("b")
+    page.fill("#note", '=odd, "very"')
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    assert page.locator("#marked").inner_text() == "1 good, 1 bad, 0 unsure"
+    page.reload()
+    assert page.locator("#marked").inner_text() == "1 good, 1 bad, 0 unsure"
+    with page.expect_download() as download:
+        page.click("#export-marks")
+    path = tmp_path / "marks.csv"
+    download.value.save_as(path)
+    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
+    assert sorted((row["mark"], row["note"]) for row in rows) == [("bad", '\'=odd, "very"'), ("good", "")]
+    assert pages.take_marks(folder, path) == (2, "")
+    pages.write_one_file(folder, tmp_path / "other" / "page.html")
+    other = opened((tmp_path / "other" / "page.html").as_uri())
+    other.evaluate("localStorage.clear()")
+    other.reload()
+    assert other.locator("#marked").inner_text() == "1 good, 1 bad, 0 unsure"
+    other.select_option("[name=mark]", "bad")
+    other.locator("#gallery .card").first.click()
+    assert other.locator("#note").input_value() == '=odd, "very"'
+
+
+def test_the_map_zooms_and_a_click_on_it_opens_a_card(page):
+    page.locator("#sky-map").scroll_into_view_if_needed()
+    page.click("[data-sky=in]")
+    assert re.match(r"centre .* wide", page.locator("#sky-place").inner_text())
+    page.click("[data-sky=all]")
+    position = page.evaluate(
+        """() => {
+            const box = document.getElementById("sky-map").getBoundingClientRect();
+            const data = raysearch.data.candidates.values;
+            const [x, y] = raysearch.sky.project(data.ra[0], data.dec[0]);
+            return [box.left + (x + 184) / 368 * box.width, box.top + (y + 94) / 188 * box.height];
+        }"""
+    )
+    page.mouse.click(*position)
+    assert page.locator("#card").is_visible()
+    there = page.evaluate("raysearch.sky.unproject(...raysearch.sky.project(123.4, -56.7))")
+    assert there == pytest.approx([123.4, -56.7])
+
+
+def test_one_file_shows_the_figures_too(opened, folder, tmp_path):
+    alone = tmp_path / "alone.html"
+    shutil.copy(folder / "report.html", alone)
+    page = opened(alone.as_uri())
+    page.locator("#gallery .card").first.click()
+    page.wait_for_selector("#figures .picture")
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_the_window(opened, folder, width, scheme):
+    page = opened((folder / "report" / "index.html").as_uri())
+    page.set_viewport_size({"width": width, "height": 800})
+    page.emulate_media(color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    page.locator("#gallery .card").first.click()
+    assert page.evaluate("(() => { const c = document.getElementById('card'); return c.scrollWidth - c.clientWidth; })()") <= 0
+
+
+def test_the_live_page_follows_the_run(opened, tmp_path):
+    folder = made_up_run(tmp_path / "run", 8, finished=False)
+    with pages.live(folder) as server:
+        thread = threading.Thread(target=server.serve)
+        thread.start()
+        try:
+            page = opened(server.url)
+            page.select_option("[name=order]", "target")
+            assert page.locator(".badge").inner_text() == "not finished"
+            made_up_run(folder, 8)
+            page.locator(".badge").wait_for(state="detached", timeout=10_000)
+            assert page.locator("#step-observations .num").inner_text().strip() == str(Result(folder).totals.observations)
+            assert page.locator("[name=order]").input_value() == "target"
+        finally:
+            server.close()
+            thread.join(10)
+
+
+def test_a_page_without_its_data_says_so(browser, folder, tmp_path):
+    shutil.copy(folder / "report" / "index.html", tmp_path / "index.html")
+    page = browser.new_page()
+    page.goto((tmp_path / "index.html").as_uri())
+    assert "data.js must lie beside" in page.locator("#trouble").inner_text()
+    page.close()
+
+
+def test_the_browser_was_found_where_it_must_be():
+    assert os.access(CHROMIUM, os.X_OK)

@@ -52,7 +52,8 @@ class IrsaSpherex:
     by which positions they were found for.
 
     `CONTAINS(POINT, p.poly)`, for a position alone, is known to work at IRSA. `INTERSECTS(CIRCLE, p.poly)`, for several or with a
-    radius, is standard ADQL too, but has been tried with the embedded archive only.
+    radius, is standard ADQL too, but has been tried with the embedded archive only: where a circle of several is refused, they too
+    are asked about one by one.
     """
 
     name = "IRSA"

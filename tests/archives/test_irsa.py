@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from vo_answers import votable
+from vo_answers import refusal, votable
 
 from raysearch.archives.answers import Answers
 from raysearch.archives.irsa import IrsaSpherex
@@ -191,6 +191,21 @@ class TestPositionsTogether:
 
         table, _ = IrsaSpherex(serve(answer).url, positions=[(10.5, 20.0), (10.6, 20.0)], patience=hasty).observations()
         assert table["s_region"].to_pylist() == [drawn["poly"], "CIRCLE ICRS 10.6 20.0 1e-06"]
+
+    def test_a_service_that_refuses_circles_is_asked_about_points(self, serve, hasty):
+        drawn = PLANE | {"poly": "POLYGON ICRS 10 19 11 19 11 21 10 21"}
+
+        def answer(asked):
+            adql = asked.form["QUERY"][0]
+            if "CIRCLE" in adql:
+                return serve.reply(refusal("INTERSECTS is not supported"), 400)
+            return serve.reply(votable([{"n": 1}] if "COUNT(*)" in adql else [drawn]))
+
+        service = serve(answer)
+        table, queries = IrsaSpherex(service.url, positions=[(10.5, 20.0), (10.6, 20.0)], patience=hasty).observations()
+        assert (table.num_rows, len(queries)) == (1, 2)
+        with pytest.raises(ArchiveError, match="not supported"):  # nothing else to ask about with a radius
+            IrsaSpherex(service.url, positions=[(10.5, 20.0)], radius_deg=0.1, patience=hasty).observations()
 
     def test_nothing_there(self, answering):
         table, queries = IrsaSpherex(answering([]).url, positions=[(10.5, 20.0), (10.6, 20.1)]).observations()

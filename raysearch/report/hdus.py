@@ -47,6 +47,11 @@ class Hdu:
         """Return the same with other texts as values of these keywords, which it has; their comments stay."""
         return replace(self, header="".join(_changed(card, texts) for card in cards(self.header)))
 
+    def with_rows(self, rows: int) -> Hdu:
+        """Return a table with another number of rows in its header."""
+        changed = (number_card("NAXIS2", rows, "number of rows") if card[:8] == "NAXIS2  " else card for card in cards(self.header))
+        return replace(self, header="".join(changed))
+
     def with_checksums(self) -> bytes:
         """Return the bytes of it, padded, with DATASUM and CHECKSUM (FITS standard 4.0, section 4.4.2.7 and appendix J)."""
         data = self.data.ljust(_whole(len(self.data)), b"\0")
@@ -111,6 +116,11 @@ def text_card(keyword: str, text: str, comment: str = "") -> str:
     """Return the card of a keyword with this text (FITS standard 4.0, section 4.2.1); a comment that does not fit is cut."""
     value = "'" + text.replace("'", "''").ljust(8) + "'"
     return f"{keyword:8}= {value:20}{f' / {comment}' if comment else ''}".ljust(CARD)[:CARD]
+
+
+def number_card(keyword: str, value: float | str, comment: str = "") -> str:
+    """Return the card of a keyword with a number, or with T or F (the same, sections 4.2.2 to 4.2.4)."""
+    return f"{keyword:8}= {value!s:>20}{f' / {comment}' if comment else ''}".ljust(CARD)[:CARD]
 
 
 def ones_complement(content: bytes, begun: int = 0) -> int:

@@ -14,13 +14,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import pyarrow as pa
 
 from raysearch.errors import ConfigError, FormatError
 from raysearch.report import columns, tables
-from raysearch.report.hdus import Hdu, split
+from raysearch.report.hdus import Hdu, number_card, split, text_card
 from raysearch.report.provenance import creator
 
 CONTENT = "cutout"
@@ -38,6 +38,10 @@ INFO: Mapping[str, str] = {
 TABLES = r"PS\d+_0[A-Z]?"
 """Keywords that name the extension with a coordinate's table (FITS WCS paper III, section 6.1.2)."""
 
+AT_ONCE = 50_000
+"""Cutouts whose tables are made at once: about 20 MB."""
+MOST_LETTERS = 30
+"""Of a target's name in a header: with escapes and quotes doubled it still fits a card."""
 HASHED = re.compile(r"-[0-9a-f]{8}")
 LONGEST = 60
 
@@ -68,7 +72,11 @@ def write_cutouts(candidates: pa.Table, folder: Path, extensions: Sequence[str] 
         _check(candidates, next(iter(rows.values()))[0], extensions)
     folder.mkdir(parents=True, exist_ok=True)
     names = file_names(list(rows))
-    return [_write(candidates, of_target, folder / f"{names[target]}.fits", extensions) for target, of_target in rows.items()]
+    return [
+        _write(candidates, rows[target], folder / f"{names[target]}.fits", begin, extensions)
+        for group in _groups(rows)
+        for target, begin in _begins(candidates, {target: rows[target] for target in group})
+    ]
 
 
 def oldest_first(candidates: pa.Table) -> dict[str, list[int]]:
@@ -127,10 +135,10 @@ def _check(candidates: pa.Table, row: int, extensions: Sequence[str]) -> None:
         raise ConfigError(f"the cutouts have no extension {', '.join(absent)}; theirs are {', '.join(there)}")
 
 
-def _write(candidates: pa.Table, rows: Sequence[int], path: Path, extensions: Sequence[str]) -> Path:
+def _write(candidates: pa.Table, rows: Sequence[int], path: Path, begin: bytes, extensions: Sequence[str]) -> Path:
     """Write one target's file: beside its place, then moved into it."""
     with tables.whole(path) as torn, torn.open("wb") as file:
-        _write_info(candidates, rows, file)
+        file.write(begin)
         for index, row in enumerate(rows, start=1):
             for hdu in _numbered(unpacked(candidates, row)[1:], index, extensions):
                 file.write(hdu.with_checksums())
@@ -148,24 +156,62 @@ def _numbered(hdus: Sequence[Hdu], index: int, extensions: Sequence[str]) -> Ite
             yield hdu.with_texts({**follow, "EXTNAME": f"{hdu.name}{index}"})
 
 
-def _write_info(candidates: pa.Table, rows: Sequence[int], file: IO[bytes]) -> None:
-    """Write the primary HDU and CUTOUT_INFO."""
+def _groups(rows: Mapping[str, Sequence[int]]) -> Iterator[list[str]]:
+    """Yield the targets, in groups of at most `AT_ONCE` cutouts, or of one target."""
+    group: list[str] = []
+    size = 0
+    for target, of_target in rows.items():
+        if group and size + len(of_target) > AT_ONCE:
+            yield group
+            group, size = [], 0
+        group.append(target)
+        size += len(of_target)
+    if group:
+        yield group
+
+
+def _begins(candidates: pa.Table, rows: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, bytes]]:
+    """Yield each target with the bytes of its primary HDU and of its CUTOUT_INFO.
+
+    The tables are made as one and then cut by rows, so that a column of text is as wide in each as in the widest: making one takes
+    about as long as making thousands.
+    """
+    order = [row for of_target in rows.values() for row in of_target]
+    chosen = candidates.select([*dict.fromkeys([*INFO.values(), "target", "ra", "dec", "config_hash"])]).take(pa.array(order))
+    index = [number for of_target in rows.values() for number in range(1, len(of_target) + 1)]
+    whole = _info(chosen, index)
+    width, start = len(whole.data) // len(order), 0
+    for target, of_target in rows.items():
+        stop = start + len(of_target)
+        info = Hdu(whole.header, whole.data[start * width : stop * width]).with_rows(len(of_target))
+        yield target, _primary(chosen.slice(start, 1).to_pylist()[0], len(of_target)).with_checksums() + info.with_checksums()
+        start = stop
+
+
+def _info(chosen: pa.Table, index: Sequence[int]) -> Hdu:
+    """Return CUTOUT_INFO of the cutouts of many targets."""
     from astropy.io import fits
 
-    chosen = candidates.select([*dict.fromkeys([*INFO.values(), "target", "ra", "dec", "config_hash"])]).take(pa.array(rows))
-    first = chosen.slice(0, 1).to_pylist()[0]
-    primary = fits.PrimaryHDU()
-    primary.header["OBJECT"] = (columns.in_ascii(first["target"]), "target, as its catalogue names it")
-    primary.header["RA"] = (first["ra"], "[deg] of the target, ICRS")
-    primary.header["DEC"] = (first["dec"], "[deg] of the target, ICRS")
-    primary.header["RADESYS"] = "ICRS"
-    primary.header["NCUTOUTS"] = (len(rows), "cutouts in this file, the oldest first")
-    primary.header["CREATOR"] = (creator(), "software that wrote this file")
-    primary.header["CFGHASH"] = (first["config_hash"], "hash of the search that read the cutouts")
     table = chosen.select(list(INFO.values())).rename_columns(list(INFO))
-    table = table.add_column(0, "cutout_index", pa.array(range(1, len(rows) + 1), pa.int32()))
+    table = table.add_column(0, "cutout_index", pa.array(index, pa.int32()))
     known = [columns.describe(INFO.get(name, name), "cutouts") for name in table.column_names]
-    info = tables.fits_table(tables.to_table(table, ascii_only=True), known, "CUTOUT_INFO")
     buffer = io.BytesIO()
-    fits.HDUList([primary, info]).writeto(buffer, checksum=True)
-    file.write(buffer.getvalue())
+    made = tables.fits_table(tables.to_table(table, ascii_only=True), known, "CUTOUT_INFO")
+    fits.HDUList([fits.PrimaryHDU(), made]).writeto(buffer)
+    _, info = split(buffer.getvalue())
+    return info
+
+
+def _primary(first: Mapping[str, Any], cutouts: int) -> Hdu:
+    """Return the primary HDU of a target, of whose cutouts the first is given."""
+    cards = [
+        *(number_card(keyword, value) for keyword, value in (("SIMPLE", "T"), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", "T"))),
+        text_card("OBJECT", columns.in_ascii(first["target"])[:MOST_LETTERS], "target, as its catalogue names it"),
+        number_card("RA", first["ra"], "[deg] of the target, ICRS"),
+        number_card("DEC", first["dec"], "[deg] of the target, ICRS"),
+        text_card("RADESYS", "ICRS"),
+        number_card("NCUTOUTS", cutouts, "cutouts in this file, the oldest first"),
+        text_card("CREATOR", creator(), "software that wrote this file"),
+        text_card("CFGHASH", first["config_hash"], "hash of the search that read the cutouts"),
+    ]
+    return Hdu("".join(cards), b"")

@@ -69,6 +69,19 @@ def test_the_layout_is_the_published_one(written):
         assert [file[f"IMAGE{n}"].header["DETECTOR"] for n in (1, 2)] == [2, 5]
 
 
+@pytest.mark.parametrize("at_once", [1, 3, 1000])
+def test_tables_made_together_are_each_targets_own(candidates, tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr("raysearch.report.mef.AT_ONCE", at_once)
+    texts = pa.array(["short", "a much longer note", "", "x"][: candidates.num_rows])
+    noted = candidates.set_column(candidates.column_names.index("note"), "note", texts)
+    for path in write_cutouts(noted, tmp_path):
+        with fits.open(path, checksum=True) as file:
+            mine = [row for row in noted.to_pylist() if (row["target"] == "HL Tau") == (path.name == "HL_Tau.fits")]
+            info = Table.read(file["CUTOUT_INFO"])
+            assert dict(zip(info["obs_id"], info["note"], strict=True)) == {row["obs_id"]: row["note"] for row in mine}
+            assert list(info["cutout_index"]) == [1, 2]
+
+
 def test_the_table_says_what_each_cutout_is(written):
     info = Table.read(written[1], hdu="CUTOUT_INFO")
     assert info.colnames[:6] == [

@@ -14,8 +14,9 @@ from .config import SearchConfig
 from .engine.files import write_arrow
 from .model import observations_from_arrow
 from .report.mef import CONTENT, oldest_first
+from .report.spectra import spectra_table
 from .sections import Detector, Images, Spectra, Targets
-from .sky.merge import firsts
+from .sky.merge import firsts, within
 from .worklist import WorkList
 
 CUTOUTS = "cutouts"
@@ -27,10 +28,12 @@ SPECTRA = "spectra"
 SPECTRA_TABLE = "spectra.arrow"
 """Its measurements, one tidy table."""
 CHOSEN = "spectra-targets.arrow"
-"""The sources whose spectra are measured: the targets of that search."""
+"""The sources whose spectra are measured, and their neighbours: the targets of that search."""
 
 MERGE_DEG = 6.0 / 3600.0
 """Sources of one sign nearer than this, about one pixel of SPHEREx, are the same."""
+NEIGHBOUR_DEG = 50.0 / 3600.0
+"""Sources nearer than this, 8 pixels of SPHEREx, are taken apart by `photometry` if it knows of both."""
 _FOUND = {"ra", "dec", "kind", "snr"}
 """What the records of a source must tell."""
 
@@ -51,7 +54,8 @@ record of it."""
 def by_target(work: WorkList, outcomes: pa.Table, candidates: pa.Table) -> pa.Table:
     """Return for each target asked about, also those in no image, what was searched and found."""
     status_of = dict(zip(outcomes["obs_id"].to_pylist(), outcomes["status"].to_pylist(), strict=True))
-    found = set(zip(candidates["obs_id"].to_pylist(), candidates["target"].to_pylist(), strict=True))
+    pairs = candidates.select(["obs_id", "target"]).group_by(["obs_id", "target"]).aggregate([])
+    found = set(zip(pairs["obs_id"].to_pylist(), pairs["target"].to_pylist(), strict=True))
     observations = observations_from_arrow(work.table)
     every = dict.fromkeys([*work.targets, *(target for observation in observations for target in observation.targets)])
     rows: dict[Any, dict[str, Any]] = {
@@ -137,6 +141,22 @@ def chosen(found: pa.Table, asked: Spectra) -> pa.Table:
     return found.filter(wanted).select(["source", "ra", "dec"]).rename_columns(["name", "ra", "dec"])
 
 
+def with_neighbours(wanted: pa.Table, candidates: pa.Table) -> pa.Table:
+    """Return the sources whose spectra are asked for, then all others seen near them, of whatever colour and however faint.
+
+    Their light is in the same pixels: a spectrum measured without knowing of them would hold it. Those of no colour come from the
+    bands' own lists.
+    """
+    others = candidates.select(["ra", "dec", "snr"]).sort_by([("snr", "descending"), ("ra", "ascending"), ("dec", "ascending")])
+    ra, dec = (np.concatenate([wanted[name].to_numpy(), others[name].to_numpy()]) for name in ("ra", "dec"))
+    first = firsts(ra, dec, MERGE_DEG)
+    kept = np.flatnonzero((first == np.arange(len(first))) & (np.arange(len(first)) >= wanted.num_rows))
+    near = kept[within(ra[kept], dec[kept], wanted["ra"].to_numpy(), wanted["dec"].to_numpy(), NEIGHBOUR_DEG)]
+    names = unique([*wanted["name"].to_pylist(), *(iau_name(ra[i], dec[i]) for i in near)])[wanted.num_rows :]
+    columns = [pa.array(names, pa.string()), pa.array(ra[near], pa.float64()), pa.array(dec[near], pa.float64())]
+    return pa.concat_tables([wanted, pa.table(columns, schema=wanted.schema)])
+
+
 def spectra_search(config: SearchConfig, found: pa.Table, folder: Path) -> SearchConfig:
     """Return the search for the sources on the images of all bands; writes their list into the folder."""
     write_arrow(folder / CHOSEN, found)
@@ -154,8 +174,6 @@ def spectra_search(config: SearchConfig, found: pa.Table, folder: Path) -> Searc
     )
 
 
-def tidy(candidates: pa.Table) -> pa.Table:
-    """Return measurements as one table, a row for each source, image and aperture: by source, wavelength, method, aperture."""
-    keys = [name for name in ("target", "central_wavelength_um", "mjd", "method", "aperture_px") if name in candidates.column_names]
-    table = candidates.sort_by([(name, "ascending") for name in keys])
-    return table.rename_columns(["source" if name == "target" else name for name in table.column_names])
+def tidy(candidates: pa.Table, names: pa.ChunkedArray) -> pa.Table:
+    """Return the measurements of sources of these names as one table, a row for each source, image and aperture."""
+    return spectra_table(candidates.filter(pc.is_in(candidates["target"], value_set=names.combine_chunks())))

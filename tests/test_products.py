@@ -12,6 +12,7 @@ from raysearch.config import load
 from raysearch.engine.files import read_arrow
 from raysearch.errors import ConfigError
 from raysearch.model import Observation, Target, observations_to_arrow
+from raysearch.report.spectra import COLUMNS
 from raysearch.sections import Spectra
 from raysearch.worklist import WorkList
 
@@ -92,6 +93,21 @@ def test_the_sources_whose_spectra_are_asked_for():
     assert asked == {"all": [10.0, 11.0], "red": [10.0], "blue": [11.0]}
 
 
+def test_neighbours_of_whatever_colour_are_looked_at_too_and_have_no_spectra():
+    """A red source's spectrum held the light of a blue one beside it, where only red ones were asked for."""
+    seen = records(("p", "t", 10.0, 0.0, "red", 9.0, "difference"), ("p", "t", 10.0, 16 * ARCSEC, "blue", 7.0, "difference"),
+                   ("p", "t", 10.0, ARCSEC, "", 30.0, "a"), ("p", "t", 10.0, -20 * ARCSEC, "", 3.0, "b"),
+                   ("q", "t", 10.0, -21 * ARCSEC, "", 4.0, "a"), ("p", "t", 10.0, 51 * ARCSEC, "", 99.0, "a"))  # fmt: skip
+    wanted = products.chosen(products.sources(seen), Spectra(sources="red"))
+    every = products.with_neighbours(wanted, seen)
+    assert every["name"].to_pylist() == ["SPX J004000.00+000000.0", "SPX J004000.00+000016.0", "SPX J004000.00-000021.0"]
+    others = {name: [0.0] * 3 for name in COLUMNS if name not in ("source", "flux_ujy")}
+    measured = pa.table({"target": every["name"], "flux_ujy": [1.0, 2.0, 3.0], **others})
+    spectra = products.tidy(measured, wanted["name"])
+    assert (spectra["source"].to_pylist(), spectra["flux_ujy"].to_pylist()) == (wanted["name"].to_pylist(), [1.0])
+    assert products.with_neighbours(wanted.slice(0, 0), seen).num_rows == 0
+
+
 def test_the_search_for_spectra_looks_at_every_band(tmp_path):
     asked = {"time": ["2026-01-01", "2026-02-01"], "wavelength": ["1 um", "4 um"]}
     pairs = load(
@@ -134,14 +150,3 @@ def test_the_table_of_cutouts_is_by_target_and_time():
     assert "cutout" not in rows[0]
     with pytest.raises(ConfigError, match="no cutouts"):
         products.cutouts(table.drop_columns("cutout"))
-
-
-def test_measurements_are_sorted_by_source_wavelength_method_and_aperture():
-    table = pa.table(
-        {"target": ["b", "a", "a", "a"], "central_wavelength_um": [1.0, 2.0, 1.0, 1.0], "method": ["aperture"] * 3 + ["psf"],
-         "aperture_px": [3.0, 3.0, 4.0, math.nan]}
-    )  # fmt: skip
-    rows = products.tidy(table).to_pylist()
-    assert [(row["source"], row["central_wavelength_um"], row["method"]) for row in rows] == [
-        ("a", 1.0, "aperture"), ("a", 1.0, "psf"), ("a", 2.0, "aperture"), ("b", 1.0, "aperture"),
-    ]  # fmt: skip

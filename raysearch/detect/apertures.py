@@ -82,11 +82,11 @@ def background(stamp: Stamp, ring_px: tuple[float, float], others: Sequence[tupl
 
 def overlap(stamp: Stamp, radius_px: float) -> NDArray[np.float64]:
     """Return which part of each pixel's area lies in the circle about the source: exact, shape (side, side)."""
-    from photutils.aperture import CircularAperture
+    from photutils.geometry import circular_overlap_grid
 
-    mask = CircularAperture((stamp.x, stamp.y), radius_px).to_mask(method="exact")
-    image: NDArray[np.float64] = mask.to_image((stamp.side, stamp.side))
-    return image
+    left, right, low, high = (edge - place for place in (stamp.x, stamp.y) for edge in (-0.5, stamp.side - 0.5))
+    parts: NDArray[np.float64] = circular_overlap_grid(left, right, low, high, stamp.side, stamp.side, radius_px, 1, 1)
+    return parts
 
 
 def add_up(stamp: Stamp, within: NDArray[np.float64], sky: Background) -> Sum:

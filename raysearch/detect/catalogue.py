@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,11 @@ from raysearch.detect.frames import Frame
 from raysearch.detect.heights import Filter, false_peaks, scatter
 from raysearch.detect.overlay import Overlay
 from raysearch.detect.response import Response
-from raysearch.detect.tail import fit
+from raysearch.detect.tail import Tail, Worst, fit
 
 SAME_PX = 1.5
-"""Detections nearer than this to a higher one are the same source: a point source is 1.1 pixels wide on the detector."""
+"""Detections nearer than this to a higher one are the same source: a point source is 1.1 pixels wide on the detector (full width at
+half maximum: PSF_FWHM, 5.2 arcsec, on pixels of 6.15 arcsec), and sqrt(2) times that once it is filtered with its own profile."""
 COLOURS = ("red", "blue")
 
 
@@ -48,16 +49,46 @@ def of_difference(overlay: Overlay, colours: tuple[str, ...], false_alarm: float
     return found
 
 
-def of_band(frame: Frame, response: Response, false_alarm: float) -> tuple[list[Detection], float]:
-    """Return the sources of one band, in pixels of its own box, and its noise over what the variance says."""
-    light, variance = frame.light * frame.ujy, frame.variance * frame.ujy**2
-    filtered = Filter.of(response.variance, variance, frame.good)
-    heights = filtered.heights(light)
-    empty = filtered.searched & (heights < 0)
-    scale = scatter(heights, empty)
-    heights = heights / scale
-    noise = fit(false_peaks(-heights, empty), float(np.count_nonzero(filtered.searched)))
-    return extract(heights, filtered.searched, noise, false_alarm), scale
+def of_bands(
+    short: Frame, long: Frame, of_short: Response, of_long: Response, false_alarm: float
+) -> tuple[tuple[list[Detection], float], ...]:
+    """Return for each band its sources, in pixels of its own box, and its noise over what the variance says.
+
+    Only the negative peaks of a band are noise for sure, and the few of one box may tell too little of its outliers. So its noise
+    is taken to be that of its own peaks, or that of both bands' together, whichever expects more.
+    """
+    bands = _Band.of(short, of_short), _Band.of(long, of_long)
+    both = fit(np.concatenate([band.peaks for band in bands]), sum(band.pixels for band in bands))
+    return tuple((band.sources(both, false_alarm), band.scale) for band in bands)
+
+
+@dataclass(frozen=True, slots=True)
+class _Band:
+    """One band, filtered."""
+
+    heights: NDArray[np.float64]
+    searched: NDArray[np.bool_]
+    scale: float
+    """Its noise over what the variance says."""
+    peaks: NDArray[np.float64]
+    """Heights of the peaks that are noise, turned over."""
+
+    @classmethod
+    def of(cls, frame: Frame, response: Response) -> _Band:
+        filtered = Filter.of(response.variance, frame.variance * frame.ujy**2, frame.good)
+        heights = filtered.heights(frame.light * frame.ujy)
+        empty = filtered.searched & (heights < 0)
+        scale = scatter(heights, empty)
+        return cls(heights / scale, filtered.searched, scale, false_peaks(-heights / scale, empty))
+
+    @property
+    def pixels(self) -> float:
+        """How many are searched."""
+        return float(np.count_nonzero(self.searched))
+
+    def sources(self, noise: Tail, false_alarm: float) -> list[Detection]:
+        """Return what stands out of its own noise, and of this."""
+        return extract(self.heights, self.searched, Worst((fit(self.peaks, self.pixels), noise)), false_alarm)
 
 
 def together(found: dict[str, list[Detection]], short: Frame, long: Frame) -> list[Source]:
@@ -80,6 +111,20 @@ def together(found: dict[str, list[Detection]], short: Frame, long: Frame) -> li
         else:
             sources[near].seen.setdefault(name, detection)
     return sources
+
+
+def joined(sources: list[Source], x: NDArray[np.float64], y: NDArray[np.float64]) -> list[Source]:
+    """Return the sources, those as one whose better places, in pixels of the long band's box, are too near for two."""
+    kept: list[int] = []
+    one: list[Source] = []
+    for i, source in enumerate(sources):
+        near = _nearest(np.stack([x[kept], y[kept]], axis=1), float(x[i]), float(y[i]))
+        if near is None:
+            kept.append(i)
+            one.append(source)
+        else:
+            one[near] = replace(one[near], seen={**source.seen, **one[near].seen})
+    return one
 
 
 def _inside(x: float, y: float, frame: Frame) -> bool:

@@ -99,8 +99,10 @@ def _record(image: Image, cutout: Cutout) -> Candidate:
     finite = np.isfinite(cutout.planes["IMAGE"])
     bad = [name for name in BAD_FLAGS if name in image.flags]
     good = finite & ~bad_mask(cutout.planes["FLAGS"], image.flags, bad) if "FLAGS" in cutout.planes else finite
+    height, width = image.shape
     told = {
         "the image ends inside the box": cutout.clipped,
+        "the target lies beside the image": not (-0.5 <= cutout.x <= width - 0.5 and -0.5 <= cutout.y <= height - 0.5),
         "every pixel with a value is flagged": finite.any() and not good.any(),
         "no pixel has a value": not finite.any(),
     }

@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from raysearch.detect.catalogue import COLOURS, Source, of_band, of_difference, together
+from raysearch.detect.catalogue import COLOURS, Source, joined, of_bands, of_difference, together
 from raysearch.detect.extract import Detection
 from raysearch.detect.flags import BAD_FLAGS
 from raysearch.detect.forced import Band, Fit, fit
 from raysearch.detect.frames import PLANES, Frame, make_frame
 from raysearch.detect.overlay import Overlay, overlay
-from raysearch.detect.response import response
+from raysearch.detect.response import Response, response
 from raysearch.detect.wavelengths import wavelength_at
 from raysearch.errors import ConfigError, DetectorError, NothingToSearch
 from raysearch.model import Candidate, Cutout, Image, Pixels, Triptych
@@ -37,6 +38,8 @@ KNOWN = 0.03
 OF_THE_DIFFERENCE, OF_FLUXES, OF_A_BAND = 3 / 4, 1 / 8, 1 / 16
 """Parts of the false alarms asked for: of what stands out of the difference; of sources of a band whose fluxes differ by chance;
 and of each band's sources, where they are noise themselves."""
+LEFT_OVER = 0.1
+"""Part of a source's flux that may seem to be a source beside it, where it is two itself, too near to be told apart."""
 EDGE_PX = 3
 """A source nearer than this to the border of a box is at the edge."""
 BLEND_PX = 3.0
@@ -117,7 +120,6 @@ class Difference:
         if not isinstance(bands, bool):
             raise ConfigError(f"bands = {bands!r}; it is true or false")
         self._colours = COLOURS if colours == "both" else (colours,)
-        self._compared: tuple[str, list[Triptych]] = ("", [])
         self._false_alarm, self._bad, self._bands = float(false_alarm), tuple(bad_flags), bands
 
     def detect(self, pixels: Pixels) -> list[Candidate]:
@@ -130,46 +132,60 @@ class Difference:
         NothingToSearch
             No region has pixels that are good in both bands.
         """
-        self._compared = (pixels.obs_id, [])
-        short, long = in_order(pixels)
-        boxes = {cutout.target: cutout for cutout in short.cutouts}
         records: list[Candidate] = []
-        problems = [] if any(cutout.target in boxes for cutout in long.cutouts) else ["no target lies on both images"]
-        searched = False
-        for cutout in long.cutouts:
-            if cutout.target not in boxes:
-                continue
+        problems: list[str] = []
+        regions = regions_of(pixels)
+        for region in regions:
             try:
-                records += self._region(short, boxes[cutout.target], long, cutout)
-                searched = True
+                records += self._region(*region)
             except NothingToSearch as exc:
                 problems.append(str(exc))
-        if not searched:
-            raise NothingToSearch("; ".join(problems))
+        if len(problems) == len(regions):
+            raise NothingToSearch("; ".join(problems) or "no target lies on both images")
         return records
 
     def triptych(self, pixels: Pixels) -> list[Triptych]:
-        """Return both bands and their difference, for each region that could be searched; at once after `detect`."""
-        if self._compared[0] != pixels.obs_id:
-            self.detect(pixels)
-        return self._compared[1]
+        """Return both bands and their difference, for each region that can be searched."""
+        shown = []
+        for region in regions_of(pixels):
+            with suppress(NothingToSearch):
+                shown.append(self._pair(*region).triptych())
+        return shown
 
-    def _region(self, image_a: Image, box_a: Cutout, image_b: Image, box_b: Cutout) -> list[Candidate]:
+    def _pair(self, image_a: Image, box_a: Cutout, image_b: Image, box_b: Cutout) -> _Pair:
         short, long = make_frame(image_a, box_a, self._bad), make_frame(image_b, box_b, self._bad)
         of_short, of_long = response(image_a, box_a), response(image_b, box_b)
-        asked = OF_THE_DIFFERENCE * self._false_alarm
-        both = overlay(short, long, of_short, of_long)
-        self._compared[1].append(_triptych(both, long))
-        found = of_difference(both, self._colours, asked)
-        found["a"], scale_a = of_band(short, of_short, self._false_alarm)
-        found["b"], scale_b = of_band(long, of_long, self._false_alarm)
+        return _Pair(short, long, of_short, of_long, overlay(short, long, of_short, of_long))
+
+    def _region(self, image_a: Image, box_a: Cutout, image_b: Image, box_b: Cutout) -> list[Candidate]:
+        pair = self._pair(image_a, box_a, image_b, box_b)
+        short, long, of_short, of_long = pair.short, pair.long, pair.of_short, pair.of_long
+        found = of_difference(pair.overlay, self._colours, OF_THE_DIFFERENCE * self._false_alarm)
+        (found["a"], scale_a), (found["b"], scale_b) = of_bands(short, long, of_short, of_long, self._false_alarm)
         short, long = short.noisier(scale_a), long.noisier(scale_b)
         sources = together(found, short, long)
         if not sources:
             return []
-        fitted = fit(short, long, of_short, of_long, np.array([s.x for s in sources]), np.array([s.y for s in sources]))
+        sources, fitted = _fitted(short, long, of_short, of_long, sources)
         region = _Region(short, long, sources, fitted, of_short.told and of_long.told, self._colours, self._false_alarm)
         return region.records(self._bands)
+
+
+def _fitted(short: Frame, long: Frame, of_short: Response, of_long: Response, sources: list[Source]) -> tuple[list[Source], Fit]:
+    """Return the sources with their fluxes; those that come too near to each other on the way are one."""
+    while True:
+        fitted = fit(short, long, of_short, of_long, np.array([s.x for s in sources]), np.array([s.y for s in sources]))
+        apart = joined(sources, fitted.long.x, fitted.long.y)
+        if len(apart) == len(sources):
+            return sources, fitted
+        sources = apart
+
+
+def regions_of(pixels: Pixels) -> list[tuple[Image, Cutout, Image, Cutout]]:
+    """Return the boxes of each target that lies on both images, that of the shorter wavelength first, each with its image."""
+    short, long = in_order(pixels)
+    boxes = {cutout.target: cutout for cutout in short.cutouts}
+    return [(short, boxes[cutout.target], long, cutout) for cutout in long.cutouts if cutout.target in boxes]
 
 
 def in_order(pixels: Pixels) -> tuple[Image, Image]:
@@ -190,8 +206,28 @@ def in_order(pixels: Pixels) -> tuple[Image, Image]:
 
 
 def _wavelength(image: Image) -> float:
-    """Return the mean wavelength of an image's boxes, micrometres."""
-    return float(np.mean([cutout.wavelength_um for cutout in image.cutouts])) if image.cutouts else math.nan
+    """Return the mean wavelength of an image's boxes at their targets, micrometres; where none lies on the image, in a box."""
+    told = [cutout.wavelength_um for cutout in image.cutouts if math.isfinite(cutout.wavelength_um)]
+    if not told and image.cutouts:
+        told = wavelength_at(image, image.cutouts[0], np.zeros(1), np.zeros(1)).tolist()
+    return float(np.mean(told)) if told else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Both bands of a region, on their own pixels and on one grid."""
+
+    short: Frame
+    long: Frame
+    of_short: Response
+    of_long: Response
+    overlay: Overlay
+
+    def triptych(self) -> Triptych:
+        """Return what is compared, NaN where not both bands are good."""
+        both, box = self.overlay, self.long.cutout
+        a, b = (np.where(both.good, band, np.nan) for band in (both.short, both.long))
+        return Triptych(box.target.name, a, b, b - a, "µJy", self.long.image.header("IMAGE", box))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +272,8 @@ class _Region:
         if name not in self.colours or not sure >= SURE or not brighter.flux[i] >= SURE * brighter.error[i]:
             return None
         seen = self.sources[i].seen
+        if self._ambiguous(i, difference):
+            return None
         if name in seen and abs(difference) >= BORNE_OUT * seen[name].height * noise:
             return _Found("difference", name, seen[name])
         chance = len(self.sources) * math.erfc(sure / math.sqrt(2))
@@ -245,6 +283,19 @@ class _Region:
             return None
         best = max(certain, key=lambda one: one.height)
         return _Found("difference", name, replace(best, height=sure, false_alarm=chance + best.false_alarm), by_fluxes=True)
+
+    def _ambiguous(self, i: int, difference: float) -> bool:
+        """Return whether the colour may be that of sources too near to each other to be told apart, and fitted as one.
+
+        With the light that the fit has left they would have the other colour; or it may itself be what a neighbour's fit has left.
+        """
+        short, long = self.fit.short, self.fit.long
+        if difference * (difference + float(long.left[i] - short.left[i])) <= 0:
+            return True
+        beside = np.hypot(long.x - long.x[i], long.y - long.y[i]) < BLEND_PX
+        beside[i] = False
+        brightest = np.nan_to_num(np.stack([short.flux, long.flux])[:, beside]).max(initial=0.0)
+        return not self.sources[i].seen.keys() & {"a", "b"} and abs(difference) < LEFT_OVER * float(brightest)
 
     def _record(self, i: int, found: _Found) -> Candidate:
         seen, short, long = found.detection, self.fit.short, self.fit.long
@@ -299,12 +350,6 @@ class _Region:
         if not self.psf:
             notes.append("fluxes by a Gaussian as wide as PSF_FWHM: no PSF")
         return notes
-
-
-def _triptych(both: Overlay, grid: Frame) -> Triptych:
-    """Return what is compared, NaN where not both bands are good."""
-    a, b = (np.where(both.good, band, np.nan) for band in (both.short, both.long))
-    return Triptych(grid.cutout.target.name, a, b, b - a, "µJy", grid.image.header("IMAGE", grid.cutout))
 
 
 def _error(band: Band, i: int) -> float:

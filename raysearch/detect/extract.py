@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.detect.tail import Tail
+from raysearch.detect.tail import Tail, Worst
 
 LEVELS, CONTRAST = 32, 0.005
 """Of deblending: levels, and the part of the light that makes a source of its own; as published."""
@@ -34,7 +34,7 @@ class Detection:
     merged: bool = False
 
 
-def extract(heights: NDArray[np.float64], searched: NDArray[np.bool_], noise: Tail, false_alarm: float) -> list[Detection]:
+def extract(heights: NDArray[np.float64], searched: NDArray[np.bool_], noise: Tail | Worst, false_alarm: float) -> list[Detection]:
     """Return the sources that stand out so far that no more than `false_alarm` false ones are to be expected in the image.
 
     Parameters

@@ -38,7 +38,7 @@ def bad_mask(plane: NDArray[Any], names: Mapping[str, int], bad: Sequence[str]) 
     unknown = [name for name in bad if name not in names and name not in BAD_FLAGS]
     if unknown:
         known = ", ".join(sorted(names)) or "none"
-        raise DetectorError(f"no flag {', '.join(unknown)} in this image's header: known are {known}")
+        raise DetectorError(f"[detector] bad_flags: no flag {', '.join(unknown)} in this image's header: known are {known}")
     bits = sum({names[name] for name in bad if name in names})
     mask: NDArray[np.bool_] = (plane & bits) != 0
     return mask

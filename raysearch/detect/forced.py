@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.detect.frames import Frame
+from raysearch.detect.psf import CORE_PX
 from raysearch.detect.response import HALF, SIDE, Response
 
 ROUNDS = 3
@@ -18,6 +19,8 @@ FARTHEST = 0.4
 """Pixels that a place moves at most in one round."""
 MOVES = 4.0
 """A source moves only if it stands out by this many standard deviations."""
+NEAR_PX = 0.5
+"""How far from its peak a source may be, pixels, one standard deviation: as far as its place is allowed to spoil its flux."""
 LEAST_LIGHT = 0.3
 """Of a source with less than this part of its light on good pixels no flux is told."""
 
@@ -34,8 +37,11 @@ class Band:
     flux: Floats
     """uJy; NaN where it cannot be told."""
     error: Floats
+    """Of the flux, uJy; of a source that moved with what its place may err by."""
     light: Floats
     """Which part of the source's light falls on good pixels."""
+    left: Floats
+    """What the fit leaves of the light within `CORE_PX`, uJy: about nothing, where there is a point source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,7 @@ def fit(short: Frame, long: Frame, of_short: Response, of_long: Response, x: Flo
     for _ in range(ROUNDS):
         sheets = _sheets(short, long, of_short, of_long, x, y)
         slopes = [sheet.slopes(turned) for sheet, turned in zip(sheets, (turn, np.eye(2)), strict=True)]
-        matrix, vector = (sum(parts) for parts in zip(*slopes, strict=True))
+        matrix, vector = (sum(parts) for parts in zip(*(slope[:2] for slope in slopes), strict=True))
         strong = np.linalg.det(matrix) > 0
         strong &= np.nan_to_num(np.maximum(*(s.band.flux / s.band.error for s in sheets)), nan=0.0) > MOVES
         inverse = np.linalg.inv(np.where(strong[:, None, None], matrix, np.eye(2)))
@@ -78,8 +84,17 @@ def fit(short: Frame, long: Frame, of_short: Response, of_long: Response, x: Flo
         move[far] = 0.0
         x, y = x + move[:, 0], y + move[:, 1]
         error = np.where(strong, np.sqrt(np.einsum("nii->n", inverse) / 2), np.nan)
+    place = np.where(
+        strong[:, None, None], np.linalg.inv(np.where(strong[:, None, None], matrix, 0.0) + np.eye(2) / NEAR_PX**2), 0.0
+    )
     last = _sheets(short, long, of_short, of_long, x, y)
-    return Fit(last[0].band, last[1].band, error)
+    bands = [_with_error_of(place, tilt, sheet.band) for sheet, (_, _, tilt) in zip(last, slopes, strict=True)]
+    return Fit(bands[0], bands[1], error)
+
+
+def _with_error_of(place: Floats, tilt: Floats, band: Band) -> Band:
+    """Return a band's fluxes with errors that know of those of the places, of this covariance, shape (n, 2, 2)."""
+    return replace(band, error=np.sqrt(band.error**2 + np.einsum("nk,nkl,nl->n", tilt, place, tilt)))
 
 
 def _sheets(short: Frame, long: Frame, of_short: Response, of_long: Response, x: Floats, y: Floats) -> tuple[_Sheet, _Sheet]:
@@ -118,7 +133,7 @@ class _Sheet:
 
         light = (parts * self._good).sum(axis=(1, 2)) / np.maximum(parts.sum(axis=(1, 2)), 1e-9)
         known = light >= LEAST_LIGHT
-        model = np.where(known[:, None, None], parts * self._gain, 0.0)
+        self._model = model = np.where(known[:, None, None], parts * self._gain, 0.0)
         n = len(x)
         pointer = np.arange(n + 1) * SIDE * SIDE
         design = csr_array((model.ravel(), self._index.ravel(), pointer), shape=(n, frame.light.size), copy=True)
@@ -131,15 +146,22 @@ class _Sheet:
         self._residual = white - design.T @ flux
         nothing = np.full(n, np.nan)
         error = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-        return Band(x, y, np.where(known, flux, nothing), np.where(known, error, nothing), light)
+        rest = (self._residual * (frame.ujy * np.sqrt(frame.variance)).ravel())[self._index]
+        left = np.where(self._good & (np.hypot(self._dx, self._dy) <= CORE_PX), rest, 0.0).sum(axis=(1, 2))
+        return Band(x, y, np.where(known, flux, nothing), np.where(known, error, nothing), light, left)
 
-    def slopes(self, turn: Floats) -> tuple[Floats, Floats]:
-        """Return for each source the matrix and the vector of its next step, in pixels of the long band's box."""
+    def slopes(self, turn: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return for each source the matrix and the vector of its next step, and by how much a step changes its flux.
+
+        Steps are in pixels of the long band's box. Place and flux of a source are fitted together, each source by itself.
+        """
         dx, dy = np.broadcast_arrays(self._dx, self._dy)
         at = self._response.at
         bend = [(at(dx - STEP, dy) - at(dx + STEP, dy)) / (2 * STEP), (at(dx, dy - STEP) - at(dx, dy + STEP)) / (2 * STEP)]
         own = np.stack([part * self._gain for part in bend], axis=1) * np.nan_to_num(self.band.flux)[:, None, None, None]
         here = np.einsum("nkyx,kl->nlyx", own, turn)
-        matrix = np.einsum("nkyx,nlyx->nkl", here, here)
-        vector = np.einsum("nkyx,nyx->nk", here, self._residual[self._index])
-        return matrix, vector
+        tilt = np.einsum("nkyx,nyx->nk", here, self._model) / np.maximum((self._model**2).sum(axis=(1, 2)), 1e-300)[:, None]
+        free = here - tilt[:, :, None, None] * self._model[:, None]
+        matrix = np.einsum("nkyx,nlyx->nkl", free, free)
+        vector = np.einsum("nkyx,nyx->nk", free, self._residual[self._index])
+        return matrix, vector, tilt

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,12 @@ SIP = re.compile(r"(A|B|AP|BP)_(ORDER|\d_\d)")
 """Cards of the distortion (Shupe et al. 2005, ADASS XIV, 491)."""
 MESH = 64
 """Pixels across a mesh of the background, about; as published."""
-SMOOTH = 3
-"""Meshes over which the background takes the median."""
+CLIP = 4.0
+"""Pixels that lie farther than this many standard deviations from a first background do not count, nor do those beside them."""
+BESIDE = 2
+"""Pixels on each side of such a one that its light reaches."""
+LEAST_FREE = 0.1
+"""A mesh of which less than this part is left keeps its first background."""
 LEAST_GOOD = 100
 """Good pixels without which a box tells no background and no noise."""
 
@@ -111,16 +115,44 @@ def make_frame(image: Image, cutout: Cutout, bad: Sequence[str]) -> Frame:
 
 
 def background(light: NDArray[np.float64], good: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the background of every pixel, in the unit of the light, as Source Extractor tells it from the good ones.
+    """Return the background of every pixel, in the unit of the light: the mean of the good pixels of each mesh without its sources.
 
-    The mode of each mesh, stars clipped (Bertin & Arnouts 1996, A&AS 117, 393, section 3). The meshes, about `MESH` pixels wide,
-    divide the box evenly: a narrow last one would be noisy.
+    A first background, the mode of each mesh (Bertin & Arnouts 1996, A&AS 117, 393, section 3), tells which pixels are sources.
+    The mean of the others is half as noisy as the mode, so that what a box tells is what a larger one would. The meshes, about
+    `MESH` pixels wide, divide the box evenly: a narrow last one would be noisy. From one centre to the next it is bilinear.
     """
     import sep
+    from scipy.ndimage import binary_dilation
 
-    ny, nx = (math.ceil(size / max(1, round(size / MESH))) for size in light.shape)
-    told: NDArray[np.float64] = sep.Background(light, mask=~good, bw=nx, bh=ny, fw=SMOOTH, fh=SMOOTH).back()
-    return told
+    count = [max(1, round(size / MESH)) for size in light.shape]
+    ny, nx = (math.ceil(size / n) for size, n in zip(light.shape, count, strict=True))
+    told = sep.Background(light, mask=~good, bw=nx, bh=ny)
+    first = told.back()
+    sources = good & (np.abs(light - first) > CLIP * told.rms())
+    free = good & ~binary_dilation(sources, np.ones((2 * BESIDE + 1, 2 * BESIDE + 1), bool))
+    total, pixels, area, firsts = (
+        _by_mesh(plane, count) for plane in (np.where(free, light, 0.0), free, np.ones(free.shape), first)
+    )
+    means = np.where(pixels >= LEAST_FREE * area, total / np.maximum(pixels, 1.0), firsts / area)
+    rows, columns = (_between(size, n) for size, n in zip(light.shape, count, strict=True))
+    return np.asarray(rows @ means @ columns.T)
+
+
+def _by_mesh(plane: NDArray[Any], count: Sequence[int]) -> NDArray[np.float64]:
+    """Return the sum over each mesh, shape `count`."""
+    rows, columns = ([round(i * size / n) for i in range(n)] for size, n in zip(plane.shape, count, strict=True))
+    return np.asarray(np.add.reduceat(np.add.reduceat(plane.astype(np.float64), rows, axis=0), columns, axis=1))
+
+
+def _between(size: int, count: int) -> NDArray[np.float64]:
+    """Return the weight that each pixel of a side gives each mesh, shape (size, count): linear, also beyond the outer centres."""
+    if count == 1:
+        return np.ones((size, 1))
+    place = (np.arange(size) + 0.5) * count / size - 0.5
+    first = np.clip(np.floor(place).astype(int), 0, count - 2)
+    weights, pixels = np.zeros((size, count)), np.arange(size)
+    weights[pixels, first], weights[pixels, first + 1] = first + 1 - place, place - first
+    return weights
 
 
 def celestial(text: str) -> WCS:

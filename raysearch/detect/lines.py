@@ -82,22 +82,14 @@ class Lines:
             raise ConfigError(f"maps = {maps!r}; it is true or false")
         self._maps = maps
         loops.keep_memory()
-        self._curves: tuple[str, list[Curve | None]] = ("", [])
         self.columns: Mapping[str, str] = {**measure.COLUMNS, **({"map": "bytes"} if maps else {})}
 
     def detect(self, pixels: Pixels) -> list[Candidate | Limit]:
         """Return for each window its candidates, by (y, x), or one limit."""
         product = Product.of(pixels)
-        self._curves = (pixels.obs_id, [None] * len(pixels.windows))
-        return [record for number, window in enumerate(pixels.windows) for record in self._search(number, window, product)]
+        return [record for window in pixels.windows for record in self._search(window, product)]
 
-    def curve(self, pixels: Pixels) -> list[Curve | None]:
-        """Return for each window the highest S/N in each plane, None where nothing can be told; at once after `detect`."""
-        if self._curves[0] != pixels.obs_id:
-            self.detect(pixels)
-        return self._curves[1]
-
-    def _search(self, number: int, window: Window, product: Product) -> list[Candidate | Limit]:
+    def _search(self, window: Window, product: Product) -> list[Candidate | Limit]:
         used, searched = prepare.cut(window, CONTEXT, self.velocity)
         flux = units.flux_per_plane(product.header, window.wavelength_um, product.spaxel_sr)
         flux = replace(flux, factor=flux.factor[used])
@@ -112,11 +104,11 @@ class Lines:
         search = Search(field, grid, self.false_alarm)
         if search.problem:
             return [_no_limit(window, search.problem)]
-        self._curves[1][number] = search.curve()
         found = search.found()
         if not found:
             return [limits.limit(search.field, search.threshold, window, product.sky, flux, target)]
-        return [self._candidate(search.field, detection, window, product, flux, target) for detection in found]
+        curve = search.curve()
+        return [replace(self._candidate(search.field, one, window, product, flux, target), curve=curve) for one in found]
 
     def _without_other_lines(self, field: Field, window: Window, product: Product) -> NDArray[np.bool_]:
         """Return the planes of the null in which no other line of the same target may lie; all where too few would be left."""

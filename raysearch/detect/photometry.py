@@ -245,13 +245,16 @@ def _counts(stamp: Stamp, pixels: NDArray[np.bool_]) -> dict[str, int]:
 def _note(source: _Source, values: Mapping[str, Any]) -> str:
     """Return what a user should know of a measurement, and of one that failed why."""
     notes = []
-    if not math.isfinite(values["flux_ujy"]):
+    measured, aperture = math.isfinite(values["flux_ujy"]), values["method"] == "aperture"
+    if not measured:
         notes.append(_reason(source, values))
-    elif values["method"] == "aperture" and values["n_bad"] and source.psf is None:
+    if measured and aperture and values["n_bad"] and source.psf is None:
         notes.append(f"{values['n_bad']} pixels of the aperture are left out and, without a PSF, not made up for")
     one = [other.target.name for other in source.others if source.distance(other) <= ONE_PX]
     if one:
         notes.append(f"one source with {', '.join(one)}, less than {ONE_PX} pixels away")
+    if measured and aperture and values["neighbours"] > len(one):
+        notes.append(f"holds light of {values['neighbours'] - len(one)} of its neighbours too")
     return "; ".join(notes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,7 +91,9 @@ def scaled(planes: dict[str, NDArray[Any]]) -> tuple[NDArray[np.float32], NDArra
     science = planes["SCI"]
     sample = np.abs(science.ravel()[:: max(1, science.size // 4000)])
     sample = sample[np.isfinite(sample) & (sample > 0)]
-    middle = float(np.median(sample)) if len(sample) else 1.0
+    with np.errstate(over="ignore"):
+        middle = float(np.median(sample)) if len(sample) else 1.0
+    middle = min(middle, sys.float_info.max)
     unit = np.float32(2.0 ** min(max(round(math.log2(middle)), -100), 100))
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         values = np.ascontiguousarray(science / unit, dtype=np.float32)

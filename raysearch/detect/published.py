@@ -55,10 +55,6 @@ class Published:
         """Return one record for each window with a peak near its line; of several peaks, the most prominent."""
         return [found for window in pixels.windows if (found := self._search(window)) is not None]
 
-    def curve(self, pixels: Pixels) -> list[Curve | None]:
-        """Return for each window the part of each plane that its largest bright region covers."""
-        return [_curve(window) for window in pixels.windows]
-
     def _search(self, window: Window) -> Candidate | None:
         """Return what was found in one window."""
         extents = _Extents(window)
@@ -82,15 +78,8 @@ class Published:
             "threshold": threshold,
         }
         wavelength = float(window.wavelength_um[plane - window.start])
-        return Candidate(window.target, values, window.line.name, window.line.rest_um, wavelength)
-
-
-def _curve(window: Window) -> Curve:
-    """Return what was looked at around the line."""
-    extents = _Extents(window)
-    planes = range(max(0, window.position - HALF), min(window.cube_planes, window.position + HALF + 1))
-    inside = slice(planes.start - window.start, planes.stop - window.start)
-    return Curve(window.wavelength_um[inside], np.array([extents.of(plane) for plane in planes]), "part of plane in one region")
+        curve = Curve(window.wavelength_um[first - window.start : end - window.start], excerpt, "part of plane in one region")
+        return Candidate(window.target, values, window.line.name, window.line.rest_um, wavelength, curve)
 
 
 class _Extents:

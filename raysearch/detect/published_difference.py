@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.detect.difference import in_order
+from raysearch.detect.difference import regions_of
 from raysearch.detect.extract import make_room
 from raysearch.detect.frames import celestial
 from raysearch.detect.stamp import UJY_PER_MJY_SR_ARCSEC2
 from raysearch.errors import DetectorError, NothingToSearch
-from raysearch.model import Candidate, Cutout, Image, Pixels
+from raysearch.model import Candidate, Cutout, Image, Pixels, Triptych
 
 MESH, MESHES = 64, 11
 """Of the background of each band: pixels across a mesh, and meshes over which the median is taken."""
@@ -64,31 +65,55 @@ class PublishedDifference:
         DetectorError
             There are not two images, or a plane is missing.
         NothingToSearch
-            No target lies on both images.
+            No target lies on both images, or their boxes share no pixel.
         """
-        short, long = in_order(pixels)
-        boxes = {cutout.target: cutout for cutout in short.cutouts}
-        both = [cutout for cutout in long.cutouts if cutout.target in boxes]
-        if not both:
-            raise NothingToSearch("no target lies on both images")
-        return [record for cutout in both for record in _region(short, boxes[cutout.target], long, cutout)]
+        records: list[Candidate] = []
+        problems = []
+        regions = regions_of(pixels)
+        for region in regions:
+            try:
+                records += _region(*region)
+            except NothingToSearch as exc:
+                problems.append(str(exc))
+        if len(problems) == len(regions):
+            raise NothingToSearch("; ".join(problems) or "no target lies on both images")
+        return records
+
+    def triptych(self, pixels: Pixels) -> list[Triptych]:
+        """Return both bands and their difference for each region that can be searched; as in every triptych, long minus short."""
+        shown = []
+        for region in regions_of(pixels):
+            with suppress(NothingToSearch):
+                light, flux, difference = _compared(*region)
+                _, _, long, box = region
+                shown.append(Triptych(box.target.name, light, flux, -difference, "µJy", long.header("IMAGE", box)))
+        return shown
 
 
-def _region(short: Image, box_a: Cutout, long: Image, box_b: Cutout) -> list[Candidate]:
-    import sep
+def _compared(
+    short: Image, box_a: Cutout, long: Image, box_b: Cutout
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the short band on the long one's pixels, the long band, and their difference, uJy; NaN beyond what both cover."""
     from reproject import reproject_exact
 
     wcs_a, wcs_b = celestial(short.header("IMAGE", box_a)), celestial(long.header("IMAGE", box_b))
     light, footprint = reproject_exact((_flux(short, box_a), wcs_a), wcs_b, shape_out=box_b.shape)
-    difference = light - _flux(long, box_b) * np.where(footprint == 0, np.nan, footprint)
-    finite = np.isfinite(difference)
-    if not finite.any():
+    flux = _flux(long, box_b) * np.where(footprint == 0, np.nan, footprint)
+    difference = light - flux
+    if not np.isfinite(difference).any():
         raise NothingToSearch(f"{short.obs_id} and {long.obs_id} share no pixel around {box_b.target.name}")
-    values = np.where(finite, difference, 0.0)  # as SExtractor takes a NaN
+    return light, flux, difference
+
+
+def _region(short: Image, box_a: Cutout, long: Image, box_b: Cutout) -> list[Candidate]:
+    import sep
+
+    difference = _compared(short, box_a, long, box_b)[2]
+    values = np.where(np.isfinite(difference), difference, 0.0)  # as SExtractor takes a NaN
     sky = sep.Background(values, bw=MESH, bh=MESH, fw=SEARCH_MESHES, fh=SEARCH_MESHES)
     make_room(values.size)
     rows = sep.extract(values - sky.back(), THRESHOLD * sky.globalrms, minarea=LEAST_PIXELS)
-    ra, dec = wcs_b.all_pix2world(rows["x"], rows["y"], 0)
+    ra, dec = celestial(long.header("IMAGE", box_b)).all_pix2world(rows["x"], rows["y"], 0)
     return [
         Candidate(box_b.target.name, _record(row, float(a), float(d), sky.globalrms))
         for row, a, d in zip(rows, ra, dec, strict=True)

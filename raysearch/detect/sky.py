@@ -110,7 +110,7 @@ def _read(cards: tuple[tuple[str, Any], ...]) -> tuple[Sky | None, str]:
             turn = _turn(wcs)
             own = tuple(wcs.to_header().items())
             area = proj_plane_pixel_area(wcs) * math.radians(1.0) ** 2
-        except (ValueError, TypeError, KeyError, ArithmeticError, MemoryError, np.linalg.LinAlgError) as exc:
+        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, MemoryError, np.linalg.LinAlgError) as exc:
             return None, f"no positions: the header's coordinates cannot be read ({str(exc).strip().splitlines()[-1]})"
     if not (0 < area < 4 * math.pi and np.isfinite(turn).all()):
         return None, "no positions: the header's coordinates are not numbers, or no spaxel has that size"

@@ -2,10 +2,10 @@
 
 In a smooth Gaussian field N(>u) ~ u exp(-u^2 / 2) (Adler 1981, The Geometry of Random Fields, section 6.9), among independent
 pixels ~ exp(-u^2 / 2) / u. A field as smooth as SPHEREx's PSF, which is narrower than a pixel, lies between the two: its peaks are
-taken to be exponential in t = u^2 / 2. Detectors have pixels that are noisier than the others, and nobody flagged them: their
-peaks are exponential in t too, nearly, but fall off the slower the noisier they are. What is expected is the mean over all shares
-and slopes of such peaks, each weighed by how well it tells the peaks that were seen, so that few peaks leave room for outliers not
-seen.
+taken to be exponential in t = u^2 / 2. Detectors have pixels that are noisier than the others, and nobody flagged them. Such a
+pixel stands alone, and its peak is as high as one value of its own, wider Gaussian. What is expected is the mean over all shares of
+such peaks and all their variances, each weighed by how well it tells the peaks that were seen, so that few peaks leave room for
+outliers not seen.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ USUAL = 1.6e-3
 """Peaks per pixel above `LOWEST` where a field is as smooth as the PSF makes it; weighs as much as one peak."""
 SHARES = np.array([0.0, 0.003, 0.01, 0.03, 0.1, 0.2, 0.4, 0.7])
 """Of outliers among all peaks."""
-SLOPES = np.exp(np.linspace(np.log(1.5), np.log(40.0), 15))
-"""By how much slower they fall off in t: the variance of such pixels over the usual one."""
+VARIANCES = np.exp(np.linspace(np.log(1.5), np.log(40.0), 15))
+"""Of such pixels, over the usual one."""
 NONE = 0.5
-"""How likely it is beforehand that there are no outliers; all other shares and slopes are equally likely."""
+"""How likely it is beforehand that there are no outliers; all other shares and variances are equally likely."""
 
 
 def coordinate(height: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -39,11 +39,11 @@ class Tail:
     density: float
     """Peaks per pixel, at `LOWEST` or above."""
     weights: NDArray[np.float64] = field(repr=False)
-    """Of each share and slope, shape (shares, slopes), together 1."""
+    """Of each share and variance, shape (shares, variances), together 1."""
 
     def expected(self, height: float, pixels: float) -> float:
         """Return how many false peaks of at least this height, `LOWEST` or above, to expect in this number of pixels."""
-        return pixels * self.density * float((self.weights * _survival(_excess(np.array([height])))[0]).sum())
+        return pixels * self.density * float((self.weights * _survival(_above(np.array([height])))[0]).sum())
 
     def threshold(self, expected: float, pixels: float) -> float:
         """Return the height at or above which that many false peaks are expected; `LOWEST` at least."""
@@ -54,27 +54,48 @@ class Tail:
         return high
 
 
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """What is expected by that of several tails which expects the most."""
+
+    tails: tuple[Tail, ...]
+
+    def expected(self, height: float, pixels: float) -> float:
+        """Return how many false peaks of at least this height to expect in this number of pixels."""
+        return max(tail.expected(height, pixels) for tail in self.tails)
+
+    def threshold(self, expected: float, pixels: float) -> float:
+        """Return the height at or above which no more than that many false peaks are expected."""
+        return max(tail.threshold(expected, pixels) for tail in self.tails)
+
+
 def fit(heights: NDArray[np.float64], pixels: float) -> Tail:
     """Return the tail of these peaks, all those above `LOWEST` in this number of pixels."""
-    excess = _excess(heights)
-    prior = np.full((len(SHARES), len(SLOPES)), (1 - NONE) / (len(SHARES) - 1) / len(SLOPES))
-    prior[0] = NONE / len(SLOPES)
-    likelihood = np.log(prior) + np.log(_density(excess)).sum(axis=0)
+    prior = np.full((len(SHARES), len(VARIANCES)), (1 - NONE) / (len(SHARES) - 1) / len(VARIANCES))
+    prior[0] = NONE / len(VARIANCES)
+    likelihood = np.log(prior) + _log_density(_above(heights)).sum(axis=0)
     weights = np.exp(likelihood - likelihood.max())
     return Tail((len(heights) + 1) / (pixels + 1 / USUAL), weights / weights.sum())
 
 
-def _excess(heights: NDArray[np.float64]) -> NDArray[np.float64]:
-    t = coordinate(np.maximum(heights.astype(np.float64), LOWEST)) - coordinate(np.array([LOWEST]))
-    return np.asarray(t[:, None, None])
+def _above(heights: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.maximum(heights.astype(np.float64), LOWEST)[:, None, None]
 
 
-def _survival(excess: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the part of the peaks beyond, shape (excesses, shares, slopes)."""
-    share = SHARES[:, None]
-    return np.asarray((1 - share) * np.exp(-excess) + share * np.exp(-excess / SLOPES))
+def _survival(height: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the part of the peaks above `LOWEST` that is higher, shape (heights, shares, variances)."""
+    from scipy.special import erfc
+
+    share, width = SHARES[:, None], np.sqrt(2 * VARIANCES)
+    usual = np.exp(coordinate(np.array(LOWEST)) - coordinate(height))
+    return np.asarray((1 - share) * usual + share * erfc(height / width) / erfc(LOWEST / width))
 
 
-def _density(excess: NDArray[np.float64]) -> NDArray[np.float64]:
-    share = SHARES[:, None]
-    return np.asarray((1 - share) * np.exp(-excess) + share * np.exp(-excess / SLOPES) / SLOPES)
+def _log_density(height: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the logarithm of how dense the peaks lie in t, shape (heights, shares, variances)."""
+    from scipy.special import erfc
+
+    share, width = np.maximum(SHARES, np.finfo(float).tiny)[:, None], np.sqrt(2 * VARIANCES)
+    usual = np.log1p(-share) + coordinate(np.array(LOWEST)) - coordinate(height)
+    outliers = np.log(share * 2 / np.sqrt(np.pi) / width / erfc(LOWEST / width)) - (height / width) ** 2 - np.log(height)
+    return np.asarray(np.logaddexp(usual, outliers))

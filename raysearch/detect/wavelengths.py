@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +17,7 @@ def wavelength_at(image: Image, cutout: Cutout, x: NDArray[np.float64], y: NDArr
 
     The table's wavelengths stand at columns and rows of the whole image, counted from 1, and hold between them bilinearly (FITS WCS
     paper III, Greisen et al. 2006, A&A 446, 747, section 6.1). A target's own wavelength, which may come from a better source, is
-    kept: what the table says of the others is moved by as much as it is wrong about the target.
+    kept: what the table says of the others is moved by as much as it is wrong about the target; beside the image it has none.
     """
     if TABLE not in image.tables:
         return np.full(len(x), cutout.wavelength_um)
@@ -26,8 +28,8 @@ def wavelength_at(image: Image, cutout: Cutout, x: NDArray[np.float64], y: NDArr
     values = np.asarray(row["VALUES"], np.float64)[..., 0]
     columns, rows = np.append(x + cutout.x0, cutout.x) + 1, np.append(y + cutout.y0, cutout.y) + 1
     told = _bilinear(values, *(_place(at, node) for at, node in zip((columns, rows), nodes, strict=True)))
-    moved: NDArray[np.float64] = told[:-1] + (cutout.wavelength_um - told[-1])
-    return moved
+    wrong = cutout.wavelength_um - float(told[-1])
+    return np.asarray(told[:-1] + (wrong if math.isfinite(wrong) else 0.0))
 
 
 def _place(at: NDArray[np.float64], nodes: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:

@@ -8,24 +8,27 @@ from raysearch.errors import TableError
 from raysearch.report.columns import describe
 
 COLUMNS = (
-    *("target", "ra", "dec", "method", "aperture_px", "band", "central_wavelength_um", "bandwidth_um", "mjd"),
+    *("source", "ra", "dec", "method", "aperture_px", "band", "central_wavelength_um", "bandwidth_um", "mjd"),
     *("flux_ujy", "flux_err_ujy", "ab_mag", "ab_mag_err", "background", "aperture_correction", "good_fraction"),
     *("n_pixels", "n_bad", "n_nan", "flags", "chi2_dof", "neighbours", "note", "x", "y", "obs_id", "uri", "config_hash"),
 )
 """In this order."""
 
-ORDER = ("target", "central_wavelength_um", "mjd", "obs_id", "method", "aperture_px")
+ORDER = ("source", "central_wavelength_um", "mjd", "obs_id", "method", "aperture_px")
 """What the rows are sorted by: each spectrum runs from short to long wavelengths."""
 
 
 def spectra_table(candidates: pa.Table) -> pa.Table:
     """Return the records of the detector `photometry` as spectra: sorted, each column with its unit and description as metadata.
 
+    The targets of photometry are the sources.
+
     Raises
     ------
     TableError
         The table lacks a column: its records are another detector's.
     """
+    candidates = candidates.rename_columns(["source" if name == "target" else name for name in candidates.column_names])
     lacking = [name for name in COLUMNS if name not in candidates.column_names]
     if lacking:
         raise TableError(f"no table of photometry: it lacks {', '.join(lacking)}; spectra are made of the detector `photometry`")

@@ -36,3 +36,14 @@ def firsts(ra: ArrayLike, dec: ArrayLike, radius_deg: float) -> NDArray[np.int64
             counted_as[near] = first
             free[near] = False
     return counted_as
+
+
+def within(ra: ArrayLike, dec: ArrayLike, others_ra: ArrayLike, others_dec: ArrayLike, radius_deg: float) -> NDArray[np.bool_]:
+    """Return which positions lie within `radius_deg` of any of the others, shape (n,)."""
+    from scipy.spatial import KDTree
+
+    points = unit_vectors(np.ravel(np.asarray(ra, dtype=np.float64)), np.ravel(np.asarray(dec, dtype=np.float64)))
+    others = unit_vectors(np.ravel(np.asarray(others_ra, dtype=np.float64)), np.ravel(np.asarray(others_dec, dtype=np.float64)))
+    if not len(points) or not len(others):
+        return np.zeros(len(points), dtype=np.bool_)
+    return np.asarray(KDTree(others).query(points)[0] <= chord(np.radians(radius_deg)), dtype=np.bool_)

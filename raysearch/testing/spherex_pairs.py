@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ CENTRE = (150.0, 3.0)
 DETECTORS = (2, 4)
 AROUND = 5
 """Pixels on each side of a source that hold its light."""
+RESOLUTION_PX = 1.5
+"""Full width at half maximum of a point source in an image that is filtered with its profile: sqrt(2) times that of a PSF of
+5.2 arcsec (PSF_FWHM) on square pixels of 6.15 arcsec, together 9.4 arcsec. Sources nearer to each other look like one."""
 USABLE = frozenset(
     {"SOURCE", "GHOST", "GHOST_FPA", "GHOST_EXT", "BLOOM", "SNOWBALL", "HALO", "CROSSTALK", "STREAK", "SATELLITE_HALO"}
 )
@@ -105,6 +108,39 @@ def make_pair(
     return pixels, [_truth(star, specs, pixels, stars) for star in stars]
 
 
+def as_resolved(truths: Sequence[Truth]) -> list[Truth]:
+    """Return what can be told apart: sources nearer than `RESOLUTION_PX` to each other, or to one between, as one.
+
+    Its fluxes are their sums, its place the mean of theirs, weighed by flux; its errors are those of the brightest of them.
+    """
+    groups: list[list[Truth]] = []
+    for truth in truths:
+        near = [group for group in groups if any(apart_px(truth.source, other.source) < RESOLUTION_PX for other in group)]
+        groups = [group for group in groups if group not in near] + [[truth, *(other for group in near for other in group)]]
+    blends = [_blend(group) for group in groups]
+    return [
+        replace(one, neighbour_px=min((apart_px(one.source, o.source) for o in blends if o is not one), default=math.inf))
+        for one in blends
+    ]
+
+
+def apart_px(one: PointSource, other: PointSource) -> float:
+    """Return the distance of two sources in pixels."""
+    east = (one.ra - other.ra) * math.cos(math.radians(one.dec))
+    return math.hypot(east, one.dec - other.dec) * 3600 / PIXEL_ARCSEC
+
+
+def _blend(group: Sequence[Truth]) -> Truth:
+    """Return sources as one."""
+    fluxes, lights = np.array([truth.flux for truth in group]), np.array([truth.light for truth in group])
+    weights = fluxes.sum(axis=1) / fluxes.sum()
+    brightest = group[int(weights.argmax())]
+    ra, dec = (float(weights @ [getattr(truth.source, axis) for truth in group]) for axis in ("ra", "dec"))
+    short, long = (float(flux) for flux in fluxes.sum(axis=0))
+    light_a, light_b = (float(light) for light in (fluxes * lights).sum(axis=0) / fluxes.sum(axis=0))
+    return replace(brightest, source=replace(brightest.source, ra=ra, dec=dec), flux=(short, long), light=(light_a, light_b))
+
+
 def boxes_of(specs: Sequence[FrameSpec], centre: tuple[float, float], side: int) -> Pixels:
     """Return frames, each with a box around a position (degrees, ICRS), `side` pixels wide unless the frame ends inside."""
     target = Target("centre", *centre)
@@ -176,7 +212,7 @@ def _blemish(rng: np.random.Generator, star: PointSource) -> Blemish:
 
 def _truth(star: PointSource, specs: Sequence[FrameSpec], pixels: Pixels, stars: Sequence[PointSource]) -> Truth:
     told = [_expected(star, spec, image) for spec, image in zip(specs, pixels.images, strict=True)]
-    others = [math.hypot(o.ra - star.ra, o.dec - star.dec) * 3600 / PIXEL_ARCSEC for o in stars if o is not star]
+    others = [apart_px(star, other) for other in stars if other is not star]
     (short, long), (error_a, error_b), (light_a, light_b) = zip(*told, strict=True)
     return Truth(star, (short, long), (error_a, error_b), (light_a, light_b), min(others, default=math.inf))
 

@@ -77,7 +77,10 @@ SCENES = {
     "slope": scene(
         "zodiacal light with a slope, and light that ZODI does not know", changes={"zodi_slope": (0.2, 0.4), "background": 0.05}
     ),
-    "crowded": scene("three companions, all of them targets, 1 to 4 pixels away, of 0.2 to 5 times the flux", companions=3),
+    "crowded": scene(
+        "three companions, all of them targets, 1 to 4 pixels away, of 0.2 to 5 times the flux: apertures hold their light too",
+        companions=3,
+    ),
     "blemished": scene(
         "a bad pixel up to 1.5 pixels from each source, and as many others as in real frames",
         changes={"bad": 1.0},

@@ -131,6 +131,13 @@ def test_flagged_pixels_are_counted_but_known_sources_are_no_flaw(pixels):
     assert flagged["cutout"]
 
 
+def test_a_target_beside_the_image_is_said_to_be_there():
+    """Its wavelength is NaN, and nobody said why."""
+    beside = Target("beside", *FIELD.sky(-3.0, 30.0))
+    record = Cutouts().detect(boxes_of(make_frame(FrameSpec(7, 3, FIELD)), (beside,), 15, "one", ("IMAGE",)))[0]
+    assert record.values["note"] == "the image ends inside the box; the target lies beside the image"
+
+
 def test_a_box_without_a_value_among_others_says_so_and_has_no_file(pixels):
     empty, edge = Cutouts().detect(with_planes(pixels, 0, IMAGE=np.full((15, 15), np.nan, np.float32)))
     assert (empty.values["cutout"], empty.values["note"], empty.values["good_fraction"]) == (b"", "no pixel has a value", 0.0)

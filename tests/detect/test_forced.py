@@ -81,3 +81,16 @@ def test_bad_pixels_are_left_out_and_too_many_leave_no_flux():
     assert np.isfinite(found.short.flux).all()
     assert found.long.flux[1] == pytest.approx(clean.long.flux[1], abs=4 * found.long.error[1])
     assert found.long.light[1] < 1
+
+
+def test_beside_a_bad_pixel_the_place_is_unsure_and_the_flux_knows():
+    """What is left of the light is not even: a source a little farther off would be a little brighter."""
+    pixels, truths = make_pair(5, 100, 25, apart_px=12.0, flux_ujy=(5000.0, 9000.0), blemished=True)
+    found, _, _ = fitted(pixels, truths)
+    lone = np.array([t.error for t in truths])
+    more = np.stack([found.short.error, found.long.error], axis=1) / lone
+    whole = np.array([t.light for t in truths]) > 0.99
+    assert np.nanmax(more[whole]) < 1.15
+    assert np.nanmax(more[~whole]) > 1.25
+    pulls = (np.stack([found.short.flux, found.long.flux], axis=1) - [t.flux for t in truths]) / lone / more
+    assert np.nanstd(pulls) < 1.5

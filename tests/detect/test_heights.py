@@ -88,3 +88,28 @@ def test_places_are_those_of_the_peak_between_the_pixels():
     assert (found.x, found.y) == (pytest.approx(30.3, abs=0.05), pytest.approx(24.8, abs=0.05))
     assert found.height == pytest.approx(heights.max())
     assert found.a / found.b == pytest.approx(1.0, abs=0.1)
+
+
+def test_pixels_far_noisier_than_the_others_are_expected_as_often_as_they_come():
+    """Where the rarest of the false peaks are asked for, the few that were seen must foretell them."""
+    rng = np.random.default_rng(7)
+    beyond = 0
+    for _ in range(100):
+        seen, more = (np.abs(4 * rng.standard_normal(400)) for _ in range(2))
+        usual = np.sqrt(9 + 2 * rng.exponential(size=1000))
+        threshold = tail.fit(np.concatenate([usual, seen[seen > tail.LOWEST]]), 1e6).threshold(1.0, 1e6)
+        beyond += np.count_nonzero(more > threshold)
+    assert 50 <= beyond <= 170  # 100 asked
+
+
+def test_peaks_however_high_leave_the_tail_a_number():
+    made = tail.fit(np.array([3.1, 3.2, 500.0]), 10_000.0)
+    assert np.isfinite(made.weights).all()
+    assert made.threshold(0.1, 10_000.0) > 10
+
+
+def test_of_several_tails_the_worst_counts():
+    quiet, loud = (tail.fit(peaks, 10_000.0) for peaks in (np.array([3.1, 3.2]), np.array([3.1, 7.0, 9.0])))
+    worst = tail.Worst((quiet, loud))
+    assert worst.threshold(0.1, 10_000.0) == loud.threshold(0.1, 10_000.0)
+    assert worst.expected(6.0, 10_000.0) == loud.expected(6.0, 10_000.0) > quiet.expected(6.0, 10_000.0)

@@ -89,6 +89,30 @@ def test_the_background_follows_a_slope():
     assert y.shape == told.shape
 
 
+def test_the_background_is_that_of_the_pixels_without_sources():
+    rng = np.random.default_rng(5)
+    light = 0.3 + 0.02 * rng.standard_normal((120, 120))
+    stars, good = rng.integers(2, 118, (2, 150)), np.ones((120, 120), bool)
+    light[tuple(stars)] += rng.uniform(0.1, 20.0, 150)
+    light[50:53, :] = -9.0
+    good[50:53, :] = False
+    good[:60, :60] = rng.random((60, 60)) < 0.05  # one mesh has next to nothing
+    assert background(light, good) == pytest.approx(0.3, abs=0.004)
+    small = light[:30, 60:85].copy()
+    assert background(small, np.ones(small.shape, bool)) == pytest.approx(0.3, abs=0.004)
+
+
+def test_a_box_tells_the_background_that_the_whole_image_tells():
+    """By the mode of each mesh, as Source Extractor has it, they would differ by three times as much."""
+    apart = []
+    for seed in range(10):
+        light = np.random.default_rng((6, seed)).standard_normal((640, 640))
+        good = np.ones(light.shape, bool)
+        box = slice(245, 395), slice(245, 395)
+        apart.append((background(light, good)[box] - background(light[box].copy(), good[box].copy()))[25:-25, 25:-25])
+    assert np.std(apart) < 0.012
+
+
 def test_reprojection_keeps_the_flux_whatever_the_areas_of_the_pixels():
     """Flux of each pixel reprojected, as the notebook has it, would be wrong by the ratio of the pixels' solid angles."""
     sources = stars(50_000.0, PLACES)

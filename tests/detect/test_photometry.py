@@ -250,7 +250,7 @@ def test_two_targets_in_one_place_are_told_to_be_one_source(single):
     image = single[0]
     twin = replace(image.cutouts[0], target=replace(image.cutouts[0].target, name="twin"), x=image.cutouts[0].x + 0.1)
     values = _measure(replace(image, cutouts=(*image.cutouts, twin)))
-    assert values["s0", "psf"]["note"] == "one source with twin, less than 0.5 pixels away"
+    assert values["s0", "psf"]["note"] == values["s0", 3.0]["note"] == "one source with twin, less than 0.5 pixels away"
     assert values["s0", "psf"]["flux_ujy"] == pytest.approx(5000.0, abs=5 * values["s0", "psf"]["flux_err_ujy"])
 
 
@@ -261,6 +261,8 @@ def test_three_targets_of_which_two_are_in_one_place_are_fitted(single):
     values = _measure(replace(image, cutouts=(there, *others)))
     assert values["s0", "psf"]["flux_ujy"] == pytest.approx(5000.0, abs=5 * values["s0", "psf"]["flux_err_ujy"])
     assert values["s0", "psf"]["neighbours"] == 1
+    assert values["s0", 3.0]["note"] == "holds light of 2 of its neighbours too"
+    assert values["s0", "psf"]["note"] == ""
 
 
 def test_pixels_without_images_are_refused():

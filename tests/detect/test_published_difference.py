@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from raysearch.detect import open_detector
+from raysearch.detect.frames import celestial
 from raysearch.errors import DetectorError, NothingToSearch
 from raysearch.testing.spherex_pairs import make_pair
 
@@ -55,6 +56,20 @@ def test_what_cannot_be_searched_is_told():
         detector.detect(replace(pixels, images=(other, pixels.images[1])))
 
 
+def test_a_region_that_shares_no_pixel_does_not_cost_the_others():
+    pixels, _ = make_pair(60_003, 80, 9, apart_px=10.0, flux_ujy=(3000.0, 9000.0))
+    short, long = pixels.images
+    boxes = []
+    for image, moved in ((short, 0), (long, 1000)):
+        box = image.cutouts[0]
+        boxes.append(replace(image, cutouts=(replace(box, target=replace(box.target, name="apart"), x0=box.x0 + moved), box)))
+    detector = open_detector("published", {}, "pairs")
+    assert {record.target for record in detector.detect(replace(pixels, images=tuple(boxes)))} == {"centre"}
+    alone = tuple(replace(image, cutouts=image.cutouts[:1]) for image in boxes)
+    with pytest.raises(NothingToSearch, match="share no pixel around apart"):
+        detector.detect(replace(pixels, images=alone))
+
+
 def test_pixels_without_a_value_do_not_spoil_the_others():
     pixels, truths = make_pair(60_003, 80, 9, apart_px=10.0, flux_ujy=(3000.0, 9000.0))
     image = pixels.images[0]
@@ -64,3 +79,16 @@ def test_pixels_without_a_value_do_not_spoil_the_others():
     holed = replace(image, cutouts=(replace(box, planes={**box.planes, "IMAGE": light}),))
     records = [c.values for c in open_detector("published", {}, "pairs").detect(replace(pixels, images=(holed, pixels.images[1])))]
     assert all(near(t, records) for t in truths if t.kind == "blue")
+
+
+def test_it_shows_what_it_compares():
+    pixels, truths = make_pair(60_004, 80, 9, apart_px=10.0, flux_ujy=(3000.0, 9000.0))
+    [shown] = open_detector("published", {}, "pairs").triptych(pixels)
+    image = pixels.images[1]
+    assert shown.a.shape == shown.b.shape == shown.difference.shape == image.cutouts[0].shape
+    np.testing.assert_allclose(shown.difference, shown.b - shown.a)
+    wcs = celestial(shown.header)
+    for truth in truths:
+        x, y = (round(float(value)) for value in wcs.all_world2pix(truth.source.ra, truth.source.dec, 0))
+        light = shown.difference[y - 1 : y + 2, x - 1 : x + 2].sum()
+        assert (light > 0) == (truth.kind == "red") or truth.kind not in {"red", "blue"}

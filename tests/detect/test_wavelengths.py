@@ -35,3 +35,11 @@ def test_without_a_table_all_have_the_targets():
     image = pixels.images[0]
     box = image.cutouts[0]
     assert wavelength_at(image, box, np.zeros(2), np.zeros(2)).tolist() == [box.wavelength_um] * 2
+
+
+def test_around_a_target_beside_the_image_the_table_tells_alone():
+    """All sources of its box had NaN."""
+    image, table = image_with_table(np.nan)
+    box = image.cutouts[0]
+    told = wavelength_at(image, box, np.array([3.0]), np.array([7.0]))
+    assert told == pytest.approx(table.at(np.array([3.0 + box.x0]), np.array([7.0 + box.y0]))[0], abs=1e-6)

@@ -27,8 +27,8 @@ def test_a_row_for_each_source_image_and_aperture_in_order_of_wavelength(candida
     assert len(table) == len(candidates) == 2 * 4 * 4
     assert table.column_names == list(COLUMNS)
     rows = table.to_pylist()
-    assert [row["target"] for row in rows] == sorted(row["target"] for row in rows)
-    one = [row["central_wavelength_um"] for row in rows if row["target"] == "s0" and row["method"] == "psf"]
+    assert [row["source"] for row in rows] == sorted(row["source"] for row in rows)
+    one = [row["central_wavelength_um"] for row in rows if row["source"] == "s0" and row["method"] == "psf"]
     assert one == sorted(one)
     assert len(one) == 2
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysearch.sky.merge import distinct, firsts
+from raysearch.sky.merge import distinct, firsts, within
 
 ARCSEC = 1 / 3600
 
@@ -45,3 +45,10 @@ def test_each_counts_as_the_first_kept_one_near_it():
     ra = np.array([0.0, 1.6, 0.8, 50.0, 0.1]) / 3600
     assert firsts(ra, np.zeros(5), 1.0 / 3600).tolist() == [0, 1, 0, 3, 0]
     assert firsts([], [], 1.0).tolist() == []
+
+
+def test_which_positions_lie_near_others_across_the_meridian_too():
+    near = within([359.9999, 10.0, 10.0], [0.0, 89.9999, 50.0], [0.0001, 190.0], [0.0, 89.9999], 1.0 / 3600.0)
+    assert near.tolist() == [True, True, False]
+    assert within([1.0], [2.0], [], [], 1.0).tolist() == [False]
+    assert within([], [], [1.0], [2.0], 1.0).tolist() == []

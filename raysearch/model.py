@@ -263,8 +263,8 @@ class Cutout:
     clipped: bool = False
     """Whether the image ends inside the box that was asked for."""
     psf_effective: bool = False
-    """Whether `psf` holds a pixel's own response already, and is read off at the pixels' centres (EPSF of SPHEREx QR3); otherwise it is
-    light as it falls on the detector, and is added up over each pixel (PSF of QR2)."""
+    """Whether `psf` holds a pixel's own response already, and is read off at the pixels' centres (EPSF of SPHEREx QR3); else it
+    is light as it falls on the detector, and is added up over each pixel (PSF of QR2)."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -354,6 +354,20 @@ class Pixels:
 
 
 @dataclass(frozen=True, slots=True)
+class Curve:
+    """What a Detector made of one window before it decided, for the figure that shows why."""
+
+    wavelength_um: NDArray[np.floating[Any]]
+    """Micrometres, increasing, shape (n,)."""
+    value: NDArray[np.floating[Any]]
+    """What the detector looks at, shape (n,); NaN where there is nothing."""
+    name: str
+    """What that is, as an axis says it: `highest S/N of the matched filter`."""
+    threshold: float = math.nan
+    """Above it a line counts as found; NaN where no one value decides."""
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """One record of a Detector; the engine adds obs_id, uri and config_hash."""
 
@@ -367,6 +381,8 @@ class Candidate:
     """Rest wavelength, micrometres; line searches only."""
     wavelength_um: float = math.nan
     """Wavelength at which it was found, micrometres; line searches only."""
+    curve: Curve | None = field(default=None, compare=False, repr=False)
+    """What its window looked like to the detector, for the figures alone: no table keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,22 +400,8 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
-    """What a Detector made of one window before it decided, for the figure that shows why."""
-
-    wavelength_um: NDArray[np.floating[Any]]
-    """Micrometres, increasing, shape (n,)."""
-    value: NDArray[np.floating[Any]]
-    """What the detector looks at, shape (n,); NaN where there is nothing."""
-    name: str
-    """What that is, as an axis says it: `highest S/N of the matched filter`."""
-    threshold: float = math.nan
-    """Above it a line counts as found; NaN where no one value decides."""
-
-
-@dataclass(frozen=True, slots=True)
 class Triptych:
-    """A region in two bands on one grid, as a Detector of pairs compared them, for the figure that shows why; arrays of shape (y, x)."""
+    """A region in two bands on one grid, as a Detector of pairs compared them, for the figure of it; arrays of shape (y, x)."""
 
     target: str
     """Around which the region lies."""
@@ -553,13 +555,13 @@ class Reader(Protocol):
 class Detector(Protocol):
     """Turns pixels into records: no I/O, no state from one observation to the next.
 
-    A few more attributes are optional. `velocity` (km/s, 0 if absent): how far from its target's redshift a line may lie; the planes
-    that this covers are `Window.searched`, and windows of targets whose ranges overlap or touch become one. `extensions` (texts,
-    none if absent): what `Window.planes` shall hold beside `SCI`, by role: `ERR` (one standard deviation, in SCI's unit), `DQ`
-    (integers, not 0: bad), `WMAP` (weight, coverage or exposure, 0: no data), or by an extension's own name. What a file lacks,
-    or has in another shape than SCI, is absent there. `curve(pixels)`, called where figures are drawn, right after `detect`, with
-    the same pixels: one `Curve` for each window, in their order, or None for one of which there is none to show; `triptych(pixels)`
-    of a pair likewise: one `Triptych` for each region.
+    A few more attributes are optional. `velocity` (km/s, 0 if absent): how far from its target's redshift a line may lie; the
+    planes that this covers are `Window.searched`, and windows of targets whose ranges overlap or touch become one. `extensions`
+    (texts, none if absent): what `Window.planes` shall hold beside `SCI`, by role: `ERR` (one standard deviation, in SCI's unit),
+    `DQ` (integers, not 0: bad), `WMAP` (weight, coverage or exposure, 0: no data), or by an extension's own name. What a file
+    lacks, or has in another shape than SCI, is absent there. `needs` (texts, none if absent): the extensions that it must have of
+    an image, beside those that the search asks for. `triptych(pixels)`, called for a pair where figures are drawn: one `Triptych`
+    for each region that can be searched.
     """
 
     window: int | None

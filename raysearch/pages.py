@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .engine import read_candidates, read_figures, read_outcomes, read_run, read_work
+from .engine.budget import postponed
 from .engine.files import read_arrow, write_arrow
 from .engine.job import Job, detect, fetch
 from .engine.ledger import FIGURES, OUTCOMES, RUN, SEARCH
@@ -96,12 +97,20 @@ def _sources(folder: Path, run: Run) -> dict[int, str]:
 
 def _figures(folder: Path, run: Run) -> list[pa.Table]:
     """Return the figures that were drawn in the run, those drawn again, and those of what the tables hold themselves."""
-    again = folder / FIGURES / REDRAWN
-    found = [read_figures(folder).table, *([read_arrow(again)] if again.exists() else [])]
-    of_tables = [stamps.stamps(run.candidates)]
+    found = [_drawn(folder)]
+    of_tables = [stamps.stamps(run.candidates), stamps.line_maps(run.candidates, postponed(found[0]))]
     if run.finished and (folder / SOURCES).exists() and (folder / SPECTRA_TABLE).exists():
         of_tables.append(stamps.spectra(read_arrow(folder / SOURCES), read_arrow(folder / SPECTRA_TABLE), run.candidates))
     return [*found, *of_tables]
+
+
+def _drawn(folder: Path) -> pa.Table:
+    """Return the figures that workers drew; those drawn again in place of the run's."""
+    of_run, again = read_figures(folder).table, folder / FIGURES / REDRAWN
+    if not again.exists():
+        return of_run
+    later = read_arrow(again)
+    return pa.concat_tables([of_run.filter(pc.invert(pc.is_in(of_run["obs_id"], later["obs_id"].combine_chunks()))), later])
 
 
 def _marks(folder: Path, run: Run) -> dict[str, marking.Mark]:
@@ -197,7 +206,7 @@ def redraw(folder: Path, names: Sequence[str], job: Job) -> list[Redrawn]:
     folder
         The run folder.
     names
-        Observations by obs_id; none: all that have candidates and no figures.
+        Observations by obs_id; none: all that have candidates and no figures, or postponed ones.
     job
         Reader, detector and illustrator of the run's search.
 
@@ -206,14 +215,14 @@ def redraw(folder: Path, names: Sequence[str], job: Job) -> list[Redrawn]:
     RunFolderError
         If the folder is no run folder, or has no such observation.
     """
-    run, pictures = load(folder)
+    run, _ = load(folder)
     rows = {name: run.place[name] for name in names if name in run.place}
     if strange := [name for name in names if name not in rows]:
         raise RunFolderError(f"{folder} has no observation {strange[0]!r}; `raysearch export {folder} FILE --table observations`")
     if not names:
-        drawn = {row for row, _ in pictures}
-        rows = {name: run.place[name] for name in dict.fromkeys(run.candidates["obs_id"].to_pylist())}
-        rows = {name: row for name, row in rows.items() if row not in drawn}
+        figures = _drawn(folder)
+        drawn = set(figures["obs_id"].to_pylist()) - postponed(figures)
+        rows = {name: run.place[name] for name in dict.fromkeys(run.candidates["obs_id"].to_pylist()) if name not in drawn}
     work = observations_from_arrow(run.observations.take(pa.array(rows.values(), pa.int64())))
     made, told = asyncio.run(_draw(job, work, run))
     if made.num_rows:

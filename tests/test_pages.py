@@ -1,6 +1,7 @@
 """From a run folder to its page: drawing again, and what the command line makes of it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -8,7 +9,7 @@ import pytest
 
 from raysearch import pages
 from raysearch.cli import main
-from raysearch.engine import EngineOptions, Job, Ledger, candidate_schema, run
+from raysearch.engine import EngineOptions, Job, Ledger, budget, candidate_schema, run
 from raysearch.errors import RunFolderError
 from raysearch.model import Candidate, Figure, Observation, observations_to_arrow
 from raysearch.testing.fakes import FakeDetector, FakeReader, fake_pixels
@@ -30,8 +31,12 @@ def job(value=2.0, illustrator=None):
 
 @pytest.fixture
 def folder(tmp_path):
+    return run_of(tmp_path / "run", job())
+
+
+def run_of(folder, work):
     with Ledger.open(
-        tmp_path / "run",
+        folder,
         search_toml=SEARCH,
         config_hash="0123456789abcdef",
         work=observations_to_arrow(WORK),
@@ -39,8 +44,8 @@ def folder(tmp_path):
         candidate_schema=candidate_schema(FakeDetector.columns, lines=True),
         about={"name": "fakes"},
     ) as ledger:
-        run(job(), observations_to_arrow(WORK), ledger, EngineOptions(engine="inline"), ())
-    return tmp_path / "run"
+        run(work, observations_to_arrow(WORK), ledger, EngineOptions(engine="inline"), ())
+    return folder
 
 
 def test_what_was_not_drawn_is_drawn_again(folder):
@@ -55,6 +60,19 @@ def test_what_was_not_drawn_is_drawn_again(folder):
     _, twice = pages.load(folder)
     assert len(twice.records((1, 0))) == 1
     assert sorted(twice) == sorted(after)
+
+
+def test_postponed_figures_are_drawn_by_redrawing(tmp_path, monkeypatch):
+    monkeypatch.setattr(budget, "FREE", 1)
+    drawing = replace(job(illustrator=Artist()), figures_share=0.0)
+    folder = run_of(tmp_path / "run", drawing)
+    _, before = pages.load(folder)
+    assert [record["name"] for record in before.records((0, 0))] == ["map"]
+    assert [record["name"] for record in before.records((1, -1))] == ["postponed"]
+    assert [(one.obs_id, one.figures) for one in pages.redraw(folder, [], drawing)] == [("o1", 1), ("o2", 1)]
+    _, after = pages.load(folder)
+    assert (1, -1) not in set(after)
+    assert [record["alt"] for record in after.records((1, 0))] == ["o1 again"]
 
 
 def test_candidates_that_differ_are_not_drawn(folder):

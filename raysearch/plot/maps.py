@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import math
 import warnings
 from collections.abc import Mapping
@@ -16,13 +14,11 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from raysearch.plot import style
+from raysearch.plot.fits import card, images
 from raysearch.plot.words import ARCSEC, measured, nice, number
 
 LEVELS = (3.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
 """Contours, in standard deviations."""
-
-GZIP = b"\x1f\x8b"
-"""How compressed files begin."""
 
 BAR = 0.4
 """The scale bar is no longer than this part of the map's width."""
@@ -35,17 +31,34 @@ class LineMap:
     flux: NDArray[np.float32]
     """Of the line in each spaxel, shape (y, x); NaN without data."""
     snr: NDArray[np.float32]
-    unit: str
-    """Of the flux; empty where it is unknown."""
-    grid: Grid | None
-    """None where the cube does not tell where it lies."""
-    reference: tuple[float, float]
-    """CRPIX of the map, which tells where it lies in the cube."""
+    header: str
+    """Of the flux: FITS cards of 80 characters."""
 
     @classmethod
     def read(cls, content: bytes) -> LineMap:
-        """Return the map that a record holds, a FITS file with the images FLUX and SNR."""
+        """Return the map that a record holds, a FITS file with the images FLUX and SNR, gzipped or not.
+
+        Raises
+        ------
+        OSError
+            It is none.
+        """
         return _read(content)
+
+    @property
+    def unit(self) -> str:
+        """Of the flux; empty where it is unknown."""
+        return card(self.header, "BUNIT") or ""
+
+    @property
+    def grid(self) -> Grid | None:
+        """Where it lies on the sky; None where the cube does not tell."""
+        return grid_of(self.header, self.flux.shape)
+
+    @property
+    def reference(self) -> tuple[float, float]:
+        """CRPIX of the map, which tells where it lies in the cube."""
+        return float(card(self.header, "CRPIX1") or 0.0), float(card(self.header, "CRPIX2") or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +75,8 @@ class Grid:
     """From steps in x and y to arcsec towards east and north."""
 
     @classmethod
-    def of(cls, header: Any, shape: tuple[int, ...]) -> Grid | None:
-        """Return the grid of an image with this FITS header; None where it does not tell."""
+    def of(cls, header: str, shape: tuple[int, ...]) -> Grid | None:
+        """Return the grid of an image with this FITS header (cards of 80 characters); None where it does not tell."""
         from astropy.wcs import WCS
 
         with warnings.catch_warnings():
@@ -111,14 +124,18 @@ def _tangent(ra0: float, dec0: float, ra: Any, dec: Any) -> tuple[Any, Any]:
 @lru_cache(maxsize=2)
 def _read(content: bytes) -> LineMap:
     """Return the map in a file; each is asked for several times in a row."""
-    from astropy.io import fits
+    found = images(content)
+    lacking = [name for name in ("FLUX", "SNR") if name not in found]
+    if lacking:
+        raise OSError(f"a map without the image {lacking[0]}")
+    (header, flux), (_, snr) = found["FLUX"], found["SNR"]
+    return LineMap(flux, snr, header)
 
-    plain = gzip.decompress(content) if content.startswith(GZIP) else content
-    with fits.open(io.BytesIO(plain), lazy_load_hdus=False) as hdus:
-        header = hdus["FLUX"].header
-        flux, snr = (np.asarray(hdus[name].data, dtype=np.float32) for name in ("FLUX", "SNR"))
-        at = (float(header.get("CRPIX1", 0.0)), float(header.get("CRPIX2", 0.0)))
-        return LineMap(flux, snr, str(header.get("BUNIT", "")), Grid.of(header, flux.shape), at)
+
+@lru_cache(maxsize=2)
+def grid_of(header: str, shape: tuple[int, ...]) -> Grid | None:
+    """Return `Grid.of` this image; several figures ask for the same one after the other."""
+    return Grid.of(header, shape)
 
 
 def _icrs(wcs: Any, x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -221,7 +238,7 @@ def _scale(grid: Grid, width: int, ax: Axes) -> None:
         [start, start + length / grid.pixel_arcsec], [0, 0], color=style.INK, linewidth=2.0, clip_on=False, solid_capstyle="butt"
     )
     text = f"{length:g}{ARCSEC}"
-    ax.annotate(text, (start, 0), (0, 4), textcoords="offset points", va="bottom", annotation_clip=False)
+    style.say(ax, start, 0, text, transform=style.away(ax, (0, 4), ax.transData), va="bottom")
 
 
 def _compass(grid: Grid, ax: Axes) -> None:

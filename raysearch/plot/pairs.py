@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from raysearch.model import Triptych
 from raysearch.plot import style
 from raysearch.plot.images import around, below, brightness, pitch, span, symmetric, tiles
-from raysearch.plot.maps import Grid
+from raysearch.plot.maps import Grid, grid_of
 from raysearch.plot.words import measured, number
 
 UNUSED = "#8c8c8c"
@@ -96,9 +96,7 @@ def _cut(shown: Triptych, place: tuple[float, float] | None) -> tuple[slice, sli
 
 
 def _grid(shown: Triptych) -> Grid:
-    from astropy.io import fits
-
-    grid = Grid.of(fits.Header.fromstring(shown.header), shown.a.shape)
+    grid = grid_of(shown.header, shown.a.shape)
     if grid is None:
         raise ValueError("the region's header does not say where it lies")
     return grid

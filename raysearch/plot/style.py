@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.transforms import ScaledTranslation, Transform
 
 INK = "#010203"
 """Stands for the colour of the page's text, and becomes `currentColor` in the SVG."""
@@ -57,6 +57,7 @@ _RC: dict[str, Any] = {
     "lines.linewidth": 1.2,
     "path.simplify": True,
     "svg.fonttype": "none",
+    "svg.hashsalt": "raysearch",
     "svg.image_inline": True,
 }
 _IMPOSSIBLE = re.compile("[\x00-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -147,8 +148,12 @@ def above(ax: Axes, text: str, x: float, row: int = 0, colour: str = INK) -> Non
 
 def _note(ax: Axes, text: str, anchor: tuple[float, float], place: tuple[float, float], colour: str, side: str) -> None:
     """Write text so many points from an anchor in fractions of the axes."""
-    options: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
-    ax.annotate(plain(text), anchor, place, va=side, color=colour, parse_math=False, **options)
+    say(ax, *anchor, text, transform=away(ax, place), va=side, color=colour)
+
+
+def away(ax: Axes, steps: tuple[float, float], start: Transform | None = None) -> Transform:
+    """Return the transform to so many points away, from fractions of the axes or as `start` says."""
+    return (start or ax.transAxes) + ScaledTranslation(steps[0] / 72, steps[1] / 72, ax.figure.dpi_scale_trans)
 
 
 def points(ax: Axes) -> float:
@@ -170,12 +175,11 @@ def mark(ax: Axes, x: float, y: float) -> None:
 def arrows(ax: Axes, anchor: tuple[float, float], start: tuple[float, float], steps: Mapping[str, tuple[float, float]]) -> None:
     """Draw named arrows from one place, in points from an anchor in fractions of the axes."""
     shaft = {"arrowstyle": "<-", "color": INK, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0}
-    box = ScaledTranslation(start[0] / 72, start[1] / 72, ax.figure.dpi_scale_trans)
-    tail = ax.transAxes + box
+    options: dict[str, Any] = {"xycoords": away(ax, start), "textcoords": "offset points", "annotation_clip": False}
     for name, (dx, dy) in steps.items():
-        options: dict[str, Any] = {"xycoords": tail, "textcoords": "offset points", "annotation_clip": False}
         ax.annotate("", anchor, (dx, dy), arrowprops=shaft, **options)
-        ax.annotate(name, anchor, (1.4 * dx, 1.4 * dy), ha="center", va="center", **options)
+        tip = start[0] + 1.4 * dx, start[1] + 1.4 * dy
+        say(ax, *anchor, name, transform=away(ax, tip), ha="center", va="center")
 
 
 def ticks(ax: Axes) -> None:

@@ -34,9 +34,13 @@ def number(value: float, digits: int = 3) -> str:
     text = f"{value:.{digits}g}"
     mantissa, e, exponent = text.partition("e")
     if e:
-        raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-        text = f"{mantissa} × 10{raised}"
+        text = f"{mantissa} × 10{raised(exponent)}"
     return text.replace("-", MINUS)
+
+
+def raised(exponent: str) -> str:
+    """Return an exponent in superscript."""
+    return str(int(exponent.replace(MINUS, "-"))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def measured(value: float, error: float, unit: str = "") -> str:

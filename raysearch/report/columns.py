@@ -217,11 +217,11 @@ IN_TABLES: Mapping[tuple[str, str], Column] = {
     ("cutouts", "flags"): Column("Flags of each pixel, row by row", "meta.code.qual;instr.pixel"),
     ("spectra", "x"): Column("Column of the source on the whole image, counted from 0", "pos.cartesian.x;instr.pixel", "pix"),
     ("spectra", "y"): Column("Row of the source on the whole image, counted from 0", "pos.cartesian.y;instr.pixel", "pix"),
-    ("spectra", "target"): Column("Source, as its catalogue names it", "meta.id;src"),
+    ("spectra", "source"): Column("Source, as its catalogue names it", "meta.id;src"),
     ("spectra", "flags"): Column("Flags of all pixels that its light touches, the sum of their values", "meta.code.qual"),
     ("spectra", "good_fraction"): Column("Part of its light in the aperture, or the fit, on good pixels", "stat.value"),
     ("spectra", "n_bad"): Column("Pixels left out: with a bad flag, or without a value", "meta.number;instr.pixel"),
-    ("spectra", "neighbours"): Column("Other sources in or near the aperture, or fitted with it", "meta.number;src"),
+    ("spectra", "neighbours"): Column("Other sources whose light the aperture holds, or fitted with it", "meta.number;src"),
     ("targets", "target"): Column("Target, as its catalogue names it", "meta.id;src"),
 }
 """Table and name -> what it means there, where that is something else."""

@@ -174,7 +174,7 @@ class Cost:
 
 
 def cost(run: Run) -> Cost:
-    """Return what the run has read, beside what the files hold: as the store told while they were read, else as the archive says."""
+    """Return what the run has read, beside what the files hold: as the store told on reading, else as the archive says."""
     outcomes = run.outcomes
     said = dict(zip(run.observations["obs_id"].to_pylist(), sizes_of(run), strict=True))
     read = [row for row in outcomes.select(["obs_id", "bytes_read", "file_bytes"]).to_pylist() if row["bytes_read"]]

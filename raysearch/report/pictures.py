@@ -31,7 +31,7 @@ class Pictures:
     Parameters
     ----------
     tables
-        Figures as the run folder holds them (`FIGURE_SCHEMA`): of an observation that several hold, the last one's are taken.
+        Figures as the run folder holds them (`FIGURE_SCHEMA`).
     place
         Row of each observation in the work list.
     """
@@ -41,8 +41,6 @@ class Pictures:
         self._rows: dict[Place, list[tuple[int, int]]] = {}
         for number, table in enumerate(tables):
             names, candidates = table["obs_id"].to_pylist(), table["candidate"].to_pylist()
-            again = {place[name] for name in set(names) if name in place} if number else set()
-            self._rows = {key: rows for key, rows in self._rows.items() if key[0] not in again}
             for row, (name, candidate) in enumerate(zip(names, candidates, strict=True)):
                 if name in place:
                     self._rows.setdefault((place[name], candidate), []).append((number, row))

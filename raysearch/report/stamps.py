@@ -7,7 +7,7 @@ import gzip
 import math
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -48,11 +48,46 @@ def stamps(candidates: pa.Table) -> pa.Table:
     return pa.Table.from_pylist(rows, FIGURE_SCHEMA)
 
 
+def line_maps(candidates: pa.Table, obs_ids: Set[str]) -> pa.Table:
+    """Return a figure `stamp` of each candidate of these observations that has a `map`: the line's flux.
+
+    Parameters
+    ----------
+    candidates
+        The whole table.
+    obs_ids
+        Observations of which there are no other figures.
+    """
+    if "map" not in candidates.column_names or not obs_ids:
+        return FIGURE_SCHEMA.empty_table()
+    number = pa.array(numbers(candidates), pa.int32())
+    asked = candidates.select(["obs_id", "map"]).append_column("number", number)
+    asked = asked.filter(pc.is_in(asked["obs_id"], pa.array(sorted(obs_ids))))
+    rows = []
+    for batch in asked.to_batches(max_chunksize=100):
+        rows += [_stamp(record) for record in batch.to_pylist()]
+    return pa.Table.from_pylist(rows, FIGURE_SCHEMA)
+
+
+def _stamp(record: Mapping[str, Any]) -> dict[str, Any]:
+    from raysearch.plot.maps import LineMap
+
+    try:
+        shown = LineMap.read(record["map"])
+    except (OSError, KeyError, ValueError) as exc:
+        return _row(record["obs_id"], record["number"], "stamp", b"", f"the map cannot be read: {exc}")
+    ny, nx = shown.flux.shape
+    finite = shown.snr[np.isfinite(shown.snr)]
+    best = f", the best pixel at S/N {finite.max():.3g}" if finite.size else ""
+    told = f"Map of the line's flux, {nx} by {ny} pixels{best}; as on the detector"
+    return _row(record["obs_id"], record["number"], "stamp", _svg(shown.flux.astype(np.float64)), told)
+
+
 def _figure(record: Mapping[str, Any], number: int) -> dict[str, Any]:
     if record["image"] is None:
         return _row(record["obs_id"], number, "cutout", b"", "this cutout has no image")
     image = np.array(record["image"], dtype=np.float64).reshape(record["shape"])
-    return _row(record["obs_id"], number, "cutout", _svg(image, record["x"], record["y"]), _alt(record, image))
+    return _row(record["obs_id"], number, "cutout", _svg(image, (record["x"], record["y"])), _alt(record, image))
 
 
 def _row(obs_id: str, candidate: int, name: str, svg: bytes, alt: str) -> dict[str, Any]:
@@ -61,11 +96,14 @@ def _row(obs_id: str, candidate: int, name: str, svg: bytes, alt: str) -> dict[s
     return {"obs_id": obs_id, "candidate": candidate, "name": name, "svg": packed, "alt": alt}
 
 
-def _svg(image: NDArray[np.float64], x: float, y: float) -> bytes:
-    """Return the image as an SVG, its first row at the bottom, from its dimmest to its brightest hundredth on a root scale."""
+def _svg(image: NDArray[np.float64], place: tuple[float, float] | None = None) -> bytes:
+    """Return the image as an SVG, its first row at the bottom, from its dimmest to its brightest hundredth on a root scale.
+
+    A target's place, x and y, is pointed at.
+    """
     from matplotlib import colormaps
 
-    from raysearch.plot.style import IMAGES, RED
+    from raysearch.plot.style import IMAGES
 
     ny, nx = image.shape
     finite = image[np.isfinite(image)]
@@ -74,16 +112,24 @@ def _svg(image: NDArray[np.float64], x: float, y: float) -> bytes:
     levels = np.where(np.isfinite(image), np.round(scaled * (_LEVELS - 1)), _LEVELS).astype(np.uint8)
     palette = (np.asarray(colormaps[IMAGES](np.linspace(0, 1, _LEVELS)))[:, :3] * 255).round().astype(np.uint8)
     picture = base64.b64encode(_png(levels[::-1], palette)).decode()
-    cx, cy, side = x + 0.5, ny - y - 0.5, max(nx, ny)
-    near, far = 0.05 * side, 0.13 * side  # two strokes that point at the target, and leave its light to be seen
-    strokes = f"M{cx + near:.2f} {cy:.2f}H{cx + far:.2f}M{cx:.2f} {cy - near:.2f}V{cy - far:.2f}"
+    strokes = _strokes(place[0] + 0.5, ny - place[1] - 0.5, max(nx, ny)) if place else ""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {nx} {ny}">'
         f'<image width="{nx}" height="{ny}" preserveAspectRatio="none" style="image-rendering: pixelated" '
-        f'href="data:image/png;base64,{picture}"/>'
-        f'<path d="{strokes}" fill="none" stroke="#fff" stroke-width="{side / 45:.2f}"/>'
-        f'<path d="{strokes}" fill="none" stroke="{RED}" stroke-width="{side / 90:.2f}"/></svg>'
+        f'href="data:image/png;base64,{picture}"/>{strokes}</svg>'
     ).encode()
+
+
+def _strokes(x: float, y: float, side: int) -> str:
+    """Return two strokes that point at a place, and leave its light to be seen."""
+    from raysearch.plot.style import RED
+
+    near, far = 0.05 * side, 0.13 * side
+    strokes = f"M{x + near:.2f} {y:.2f}H{x + far:.2f}M{x:.2f} {y - near:.2f}V{y - far:.2f}"
+    return (
+        f'<path d="{strokes}" fill="none" stroke="#fff" stroke-width="{side / 45:.2f}"/>'
+        f'<path d="{strokes}" fill="none" stroke="{RED}" stroke-width="{side / 90:.2f}"/>'
+    )
 
 
 def _png(levels: NDArray[np.uint8], palette: NDArray[np.uint8]) -> bytes:
@@ -130,8 +176,6 @@ def spectra(sources: pa.Table, measured: pa.Table, candidates: pa.Table) -> pa.T
     candidates
         The records of which the sources are some.
     """
-    from matplotlib.figure import Figure as Canvas
-
     from raysearch.plot import spectrum, style
     from raysearch.plot.svg import svg
 
@@ -144,7 +188,7 @@ def spectra(sources: pa.Table, measured: pa.Table, candidates: pa.Table) -> pa.T
             row = place.get(source["source"])
             if not mine.num_rows or row is None:
                 continue
-            ax = Canvas(figsize=(style.WIDTH / 72, 240 / 72)).add_axes((0.16, 0.18, 0.82, 0.76))
+            ax = style.axes(240, 64, 43, 8, 14)
             alt = _told(source["source"], mine)
             document = svg(spectrum(mine, ax), f"{source['source']}/spectra", source["source"], alt)
             rows.append(_row(source["obs_id"], number[row], "spectra", document, alt))

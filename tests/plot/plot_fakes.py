@@ -10,7 +10,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from raysearch.detect import open_detector
-from raysearch.model import Candidate, Curve, Detector, Limit, Line, Pixels, Target, Triptych, Window
+from raysearch.model import Candidate, Detector, Limit, Line, Pixels, Target, Triptych, Window
 
 TARGET = Target("HL Tau", 67.910, 18.233, 0.0)
 THERE, ABSENT = Line("[Fe II] 5.340", 5.340), Line("H2 S(8) <5.053>", 5.390)
@@ -95,10 +95,7 @@ class Silent:
 
 
 class Telling(Silent):
-    """A detector of pairs, that tells no curve of lines."""
+    """A detector of pairs that shows what it compared."""
 
     def triptych(self, pixels: Pixels) -> list[Triptych]:
         return [pair()[0]]
-
-    def curve(self, pixels: Pixels) -> list[Curve | None]:
-        return [None, None]

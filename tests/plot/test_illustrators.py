@@ -10,11 +10,12 @@ import pytest
 from plot_fakes import ABSENT, THERE, Observed, Silent, Telling, pair
 
 from raysearch.model import Candidate, Illustrator, Limit, Pixels
-from raysearch.plot.illustrators import LineIllustrator, PairIllustrator, brightest, card, chosen
+from raysearch.plot.fits import card
+from raysearch.plot.illustrators import LineIllustrator, PairIllustrator, brightest, chosen
 
 
 def test_each_candidate_has_its_figures(observed: Observed) -> None:
-    illustrator = LineIllustrator(observed.detector)
+    illustrator = LineIllustrator()
     assert isinstance(illustrator, Illustrator)
     figures = illustrator.draw(observed.pixels, observed.records)
     assert [(figure.candidate, figure.name) for figure in figures] == [(0, name) for name in ("planes", "map", "spectrum", "curve")]
@@ -24,16 +25,16 @@ def test_each_candidate_has_its_figures(observed: Observed) -> None:
 
 
 def test_a_detector_without_maps_has_figures_too(published: Observed) -> None:
-    figures = LineIllustrator(published.detector).draw(published.pixels, published.records)
+    figures = LineIllustrator().draw(published.pixels, published.records)
     assert [figure.name for figure in figures] == ["planes", "spectrum", "curve"]
     assert all(figure.svg for figure in figures)
 
 
 def test_figures_travel_and_do_not_depend_on_what_was_drawn_before(observed: Observed, published: Observed) -> None:
-    illustrator = pickle.loads(pickle.dumps(LineIllustrator(observed.detector)))
+    illustrator = pickle.loads(pickle.dumps(LineIllustrator()))
     first = illustrator.draw(observed.pixels, observed.records)
-    LineIllustrator(published.detector).draw(published.pixels, published.records)
-    assert LineIllustrator(observed.detector).draw(observed.pixels, observed.records) == first
+    LineIllustrator().draw(published.pixels, published.records)
+    assert LineIllustrator().draw(observed.pixels, observed.records) == first
 
 
 def test_only_the_most_significant_are_drawn(observed: Observed) -> None:
@@ -41,7 +42,7 @@ def test_only_the_most_significant_are_drawn(observed: Observed) -> None:
     several = [dataclasses.replace(one, values={**one.values, "snr": snr}) for snr in (5.0, 50.0, math.nan, 7.0)]
     limits = [record for record in observed.records if isinstance(record, Limit)]
     assert chosen(several, 2) == [1, 3]
-    figures = LineIllustrator(observed.detector, most=2).draw(observed.pixels, [*limits, *several])
+    figures = LineIllustrator(most=2).draw(observed.pixels, [*limits, *several])
     assert {figure.candidate for figure in figures} == {1, 3}
     assert chosen([Candidate("t", {}), Candidate("t", {})], 1) == [0]
 
@@ -49,7 +50,7 @@ def test_only_the_most_significant_are_drawn(observed: Observed) -> None:
 def test_a_map_that_cannot_be_read_costs_that_candidate_only(observed: Observed) -> None:
     (one,) = observed.candidates
     spoiled = dataclasses.replace(one, values={**one.values, "map": b"no FITS file"})
-    figures = LineIllustrator(observed.detector).draw(observed.pixels, [spoiled, one])
+    figures = LineIllustrator().draw(observed.pixels, [spoiled, one])
     failed, *others = figures
     assert (failed.candidate, failed.svg) == (0, b"")
     assert failed.alt.startswith("could not be drawn: OSError: ")
@@ -66,7 +67,7 @@ def test_odd_pixels_make_no_error(observed: Observed, value: float) -> None:
     pixels = dataclasses.replace(observed.pixels, windows=tuple(windows), header="")
     bare = [dataclasses.replace(one, values={"value": 1.0}) for one in observed.candidates]
     for records in (observed.records, bare):
-        figures = LineIllustrator(Silent()).draw(pixels, records)
+        figures = LineIllustrator().draw(pixels, records)
         assert figures
         assert all(figure.svg or figure.alt for figure in figures)
 
@@ -81,7 +82,8 @@ def test_pairs_have_the_region_and_a_triptych_of_each_source() -> None:
 
 
 def test_where_no_curve_is_told_none_is_drawn(observed: Observed) -> None:
-    figures = LineIllustrator(Telling()).draw(observed.pixels, observed.records)
+    silent = [dataclasses.replace(one, curve=None) for one in observed.candidates]
+    figures = LineIllustrator().draw(observed.pixels, silent)
     assert [figure.name for figure in figures] == ["planes", "map", "spectrum"]
 
 

@@ -108,3 +108,14 @@ def test_drawing_leaves_pyplot_and_its_settings_alone() -> None:
         "assert matplotlib.rcParams.copy() == before and 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_a_power_of_ten_that_all_numbers_share_stands_at_the_name_of_the_axis() -> None:
+    with style.look():
+        ax = style.axes(120.0, 40, 30, 10, 10)
+        ax.plot([0, 1], [0.0, 4e-19])
+        ax.set(xlabel="wavelength", ylabel="flux")
+        root = ET.fromstring(svg(ax, "a", "b", "c"))
+    texts = [element.text for element in root.iter(f"{NAMESPACE}text")]
+    assert "flux × 10⁻¹⁹" in texts
+    assert {"0", "4", "wavelength"} <= set(texts)

@@ -55,6 +55,28 @@ def test_candidates_without_cutouts_have_no_stamps():
     assert stamps.stamps(candidates([np.ones((2, 2))]).drop_columns(["cutout"])).num_rows == 0
 
 
+def test_maps_of_observations_that_were_not_drawn_have_stamps():
+    def line_map(image):
+        buffer = io.BytesIO()
+        fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(image.astype(">f4"), name=name) for name in ("FLUX", "SNR"))]).writeto(
+            buffer
+        )
+        return gzip.compress(buffer.getvalue())
+
+    found = pa.table(
+        {
+            "obs_id": ["o1", "o2", "o2"],
+            "map": pa.array([line_map(np.ones((2, 2))), line_map(np.arange(6.0).reshape(2, 3)), b"torn"], pa.binary()),
+        }
+    )
+    first, torn = stamps.line_maps(found, {"o2"}).to_pylist()
+    assert (first["obs_id"], first["candidate"], first["name"]) == ("o2", 0, "stamp")
+    assert first["alt"] == "Map of the line's flux, 3 by 2 pixels, the best pixel at S/N 5; as on the detector"
+    assert "stroke" not in gzip.decompress(first["svg"]).decode()
+    assert (torn["candidate"], torn["svg"], torn["alt"]) == (1, b"", "the map cannot be read: no FITS file")
+    assert stamps.line_maps(found, set()).num_rows == stamps.line_maps(found.drop_columns(["map"]), {"o2"}).num_rows == 0
+
+
 def test_a_spectrum_belongs_to_the_candidate_that_stands_for_its_source():
     found = pa.table(
         {

@@ -1,7 +1,7 @@
 /* One candidate in full: its figures, its numbers, where its pixels came from, and what somebody thinks of it. */
 (() => {
   const { h, byId, count, number, measured, sexagesimal } = raysearch;
-  const NAMES = { planes: "Line and planes beside it", map: "Line map", curve: "Detector's curve", spectrum: "Spectrum",
+  const NAMES = { stamp: "Line map", postponed: "More figures", planes: "Line and planes beside it", map: "Line map", curve: "Detector's curve", spectrum: "Spectrum",
     triptych: "Both bands and their difference", cutout: "Cutout", strip: "Cutouts by wavelength", spectra: "Spectrum" };
   let dialog = null;
   let walk = [];

@@ -11,6 +11,8 @@ import pytest
 
 from raysearch import pages
 from raysearch.result import Result
+from raysearch.search import Search
+from raysearch.testing import LocalArchive, demo_holdings
 from raysearch.testing.runs import made_up_run
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -212,6 +214,47 @@ def test_the_live_page_follows_the_run(opened, tmp_path):
         finally:
             server.close()
             thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The demo's search, whole, with its figures."""
+    with LocalArchive(demo_holdings()) as archive:
+        settings = {f"services.{name}": url for name, url in archive.services.items()}
+        result = Search.load("jets", {**settings, "run.engine": "inline"}, answers="off").run(
+            tmp_path_factory.mktemp("demo") / "run"
+        )
+    pages.write(result.folder)
+    return result
+
+
+@pytest.mark.slow
+def test_the_demos_report(opened, demo):
+    page = opened((demo.folder / "report" / "index.html").as_uri())
+    for status, count in demo.totals.by_status.items():
+        assert page.locator(f"#step-{status} .num").inner_text().strip() == str(count)
+    assert page.locator(".lede strong").first.inner_text() == str(len(demo.candidates))
+    page.fill("#filters [name=target]", "Synthetic YSO 01")
+    of_one = [row for row in demo.arrow("candidates").to_pylist() if "Synthetic YSO 01" in row["targets"]]
+    assert page.locator("#count").inner_text().startswith(f"1–{len(of_one)} of {len(of_one)} ")
+    page.locator("#gallery .card").first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#figures .picture")
+    assert page.locator("#figures h3").all_inner_texts() == [
+        "Line and planes beside it",
+        "Line map",
+        "Spectrum",
+        "Detector's curve",
+    ]
+    first = page.locator("#card h2").inner_text()
+    page.keyboard.press("g")
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#card h2").inner_text() != first
+    page.keyboard.press("Escape")
+    with page.expect_download() as download:
+        page.click("#export-marks")
+    count, note = pages.take_marks(demo.folder, download.value.path())
+    assert (count, note) == (1, "")
 
 
 def test_a_page_without_its_data_says_so(browser, folder, tmp_path):

@@ -125,6 +125,12 @@ class Result:
         """Write the line map of each candidate that has one into a folder, as FITS, and return the files."""
         return write_maps(self.arrow("candidates"), Path(folder))
 
+    def report(self, *, single_file: bool = False) -> Path:
+        """Write the page that people look at, `report/index.html` or, with everything in it, `report.html`, and return its path."""
+        from . import pages
+
+        return pages.write_one_file(self.folder) if single_file else pages.write(self.folder)
+
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {name}" for name, count in self.totals.by_status.items())
         return f"<raysearch.Result {str(self.folder)!r}: {counts}>"

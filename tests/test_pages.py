@@ -12,6 +12,7 @@ from raysearch.cli import main
 from raysearch.engine import EngineOptions, Job, Ledger, budget, candidate_schema, run
 from raysearch.errors import RunFolderError
 from raysearch.model import Candidate, Figure, Observation, observations_to_arrow
+from raysearch.result import Result
 from raysearch.testing.fakes import FakeDetector, FakeReader, fake_pixels
 from raysearch.testing.runs import SEARCH, made_up_run
 
@@ -115,3 +116,10 @@ def test_a_shard_that_ends_while_the_folder_is_read_does_no_harm(tmp_path, monke
     assert set(made.candidates["obs_id"].to_pylist()) <= set(outcomes["obs_id"].to_pylist()[:3])
     assert pc.sum(outcomes.slice(0, 3)["candidates"]).as_py() == made.candidates.num_rows
     assert Path(pages.write(folder)).exists()
+
+
+def test_a_result_writes_its_page(folder):
+    result = Result(folder)
+    assert result.report() == folder / "report" / "index.html"
+    assert result.report(single_file=True) == folder / "report.html"
+    assert "<h1" in (folder / "report.html").read_text(encoding="utf-8")

@@ -257,6 +257,14 @@ def test_the_demos_report(opened, demo):
     assert (count, note) == (1, "")
 
 
+def test_a_printer_sees_every_picture_of_the_gallery(page):
+    from playwright.sync_api import expect
+
+    page.emulate_media(media="print")
+    expect(page.locator("#gallery .thumb:empty")).to_have_count(0)
+    assert page.locator("#gallery .thumb").count() == 24
+
+
 def test_a_page_without_its_data_says_so(browser, folder, tmp_path):
     shutil.copy(folder / "report" / "index.html", tmp_path / "index.html")
     page = browser.new_page()

@@ -96,12 +96,14 @@
     return BEST.map((name) => figures.find((figure) => figure.name === name)).find(Boolean) || figures[0];
   }
 
-  /* Places of pictures that are filled when they come into view. */
+  /* Places of pictures that are filled when they come into view, or when there is nothing else to do: a printer sees them all. */
   const seen = "IntersectionObserver" in window ? new IntersectionObserver((entries) => {
     for (const entry of entries) {
       if (entry.isIntersecting) { seen.unobserve(entry.target); entry.target.fill(); }
     }
   }, { rootMargin: "200px" }) : null;
+
+  const whenIdle = window.requestIdleCallback || ((fill) => setTimeout(fill, 500));
 
   function thumbnail(row, number, file) {
     const box = h("div", { class: "thumb" });
@@ -110,6 +112,7 @@
       () => box.replaceChildren(h("p", { class: "no-picture" }, "no picture")),
     );
     if (seen) seen.observe(box); else box.fill();
+    if (seen) whenIdle(() => { if (box.isConnected && !box.firstChild) { seen.unobserve(box); box.fill(); } });
     return box;
   }
 

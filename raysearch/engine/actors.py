@@ -15,6 +15,7 @@ import ray
 from ray import cloudpickle
 from ray.util.metrics import Counter
 
+from raysearch.engine.budget import Budget
 from raysearch.engine.events import shard_done
 from raysearch.engine.job import Fetched, Job, Shard
 from raysearch.engine.reads import Reads
@@ -35,8 +36,9 @@ class Loader:
         self._reads: Reads | None = None
 
     @ray.method(max_task_retries=-1)  # type: ignore[untyped-decorator]
-    async def ready(self) -> None:
-        """Return once the actor lives."""
+    async def ready(self) -> str:
+        """Return the node it lives on."""
+        return str(ray.get_runtime_context().get_node_id())
 
     async def stream(self, rows: bytes) -> AsyncGenerator[list[Fetched], None]:
         """Yield what has been read of a shard, as it comes."""
@@ -52,18 +54,20 @@ class Detector:
 
     def __init__(self, job: bytes) -> None:
         self._job: Job = cloudpickle.loads(job)
+        self._budget = Budget(self._job.figures_share)
         self._one_at_a_time = threading.Lock()
         self._observations = Counter("raysearch_observations", "Observations done, by how they ended.", ("status",))
         self._bytes = Counter("raysearch_bytes_read", "Bytes of pixels received.")
         self._requests = Counter("raysearch_requests", "Requests for pixels sent.")
 
     @ray.method(max_task_retries=-1)  # type: ignore[untyped-decorator]
-    def ready(self) -> None:
-        """Return once the actor lives."""
+    def ready(self) -> str:
+        """Return the node it lives on: another one after its first was lost."""
+        return str(ray.get_runtime_context().get_node_id())
 
     def process(self, number: int, rows: bytes, loader: Any) -> tuple[pa.Table, pa.Table, pa.Table]:
         """Return the candidates, the outcomes and the figures of a shard, reading it through `loader`."""
-        shard = Shard(self._job, observations_from_arrow(unpacked(rows)))
+        shard = Shard(self._job, observations_from_arrow(unpacked(rows)), self._budget)
         for ref in _stream(loader, rows):
             batch = ray.get(ref)
             # The arrays are views of the object store: it is free again only when the last reference is gone.

@@ -1,4 +1,4 @@
-"""Ray itself: started quietly or joined, and left as it was found; and the actors on its nodes."""
+"""Ray itself: started quietly or joined, and left as it was found; and what its workers are sent."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import os
 import socket
 import sys
 import sysconfig
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pickle import PicklingError
 from types import ModuleType
 from typing import Any
@@ -21,7 +19,7 @@ from raysearch.errors import ConfigError
 
 # RAY_AUTH_MODE is left alone: `ray.init` lets nobody in without a token by its own default, also where ray was imported before,
 # which a variable set only then would break.
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_free_objects_batch_size": "4",  # by default 100 consumed objects stay in the store before one is freed
@@ -40,8 +38,7 @@ def ray_running(options: EngineOptions) -> Iterator[str]:
     ConfigError
         Ray cannot be started, or there is none at the address.
     """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    prepare()
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -62,6 +59,12 @@ def ray_running(options: EngineOptions) -> Iterator[str]:
         yield f"http://{context.dashboard_url}" if context.dashboard_url else ""
     finally:
         ray.shutdown()
+
+
+def prepare() -> None:
+    """Set the environment that the processes of a Ray started from here inherit; what the user has set stays."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 def is_running() -> bool:
@@ -86,101 +89,6 @@ def _local(options: EngineOptions) -> dict[str, Any]:
         "object_store_memory": options.object_store_bytes,
         "include_dashboard": options.dashboard,
     }
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """The actors of one node; its detectors prefer its loaders, so that pixels stay on it."""
-
-    loaders: tuple[Any, ...]
-    detectors: tuple[Any, ...]
-
-
-@contextmanager
-def actors(job: Job, options: EngineOptions) -> Iterator[tuple[Node, ...]]:
-    """Have loaders and detectors on every node inside, under names of their own; they are ended afterwards.
-
-    Raises
-    ------
-    ConfigError
-        No node has a CPU, or the Reader or Detector cannot be pickled.
-    """
-    import ray
-
-    namespace = f"raysearch-{uuid.uuid4().hex[:8]}"
-    # Loaders draw nothing: without the illustrator they need not import what it draws with.
-    nodes = tuple(_spawn(pickled(replace(job, illustrator=None)), pickled(job), namespace, options))
-    try:
-        yield nodes
-    finally:
-        for actor in _everyone(nodes):
-            ray.kill(actor)
-
-
-def wait(nodes: Sequence[Node]) -> None:
-    """Wait until every actor lives.
-
-    Raises
-    ------
-    ConfigError
-        The Reader or Detector cannot be unpickled there.
-    """
-    import ray
-
-    try:
-        ray.get([actor.ready.remote() for actor in _everyone(nodes)])
-    except ray.exceptions.RayError as exc:
-        cure = "install the module it needs on every node"
-        raise ConfigError(f"the reader or the detector does not work in a Ray worker: {exc}; {cure}") from exc
-
-
-def _everyone(nodes: Sequence[Node]) -> list[Any]:
-    return [actor for node in nodes for actor in (*node.loaders, *node.detectors)]
-
-
-def _spawn(reading: bytes, detecting: bytes, namespace: str, options: EngineOptions) -> Iterator[Node]:
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    from raysearch.engine.actors import SHARDS_AT_ONCE, Detector, Loader
-
-    left = options.detectors or None
-    count = {"loader": 0, "detector": 0}
-
-    def make(kind: type, role: str, payload: bytes, node_id: str, **settings: Any) -> Any:
-        name = f"raysearch-{role}-{count[role]}"
-        count[role] += 1
-        strategy = NodeAffinitySchedulingStrategy(node_id, soft=True)
-        placed = ray.remote(kind).options(name=name, namespace=namespace, max_restarts=-1, scheduling_strategy=strategy, **settings)
-        return placed.remote(payload)
-
-    for node_id, cpus in _nodes():
-        detectors = cpus if left is None else min(cpus, left)
-        if detectors == 0:
-            continue
-        left = None if left is None else left - detectors
-        streams = detectors * SHARDS_AT_ONCE
-        yield Node(
-            loaders=tuple(
-                make(Loader, "loader", reading, node_id, num_cpus=0, max_concurrency=2 * streams + 8)
-                for _ in range(options.loaders)
-            ),
-            # One more than the shards it pulls, so that `ready` is answered while it is busy.
-            detectors=tuple(
-                make(Detector, "detector", detecting, node_id, num_cpus=1, max_concurrency=SHARDS_AT_ONCE + 1)
-                for _ in range(detectors)
-            ),
-        )
-    if not count["detector"]:
-        raise ConfigError('no node of the Ray cluster has a CPU: add one, or set run.engine = "inline"')
-
-
-def _nodes() -> list[tuple[str, int]]:
-    """Return the nodes with all their CPUs: those just set free are told too late to count on."""
-    import ray
-
-    alive = [node for node in ray.nodes() if node["Alive"]]
-    return [(node["NodeID"], int(node["Resources"].get("CPU", 0))) for node in alive]
 
 
 def pickled(job: Job) -> bytes:

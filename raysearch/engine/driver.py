@@ -1,27 +1,35 @@
-"""The engine on Ray: hands out shards to detectors, commits what comes back, and outlives the loss of any worker."""
+"""The engine on Ray: hands out shards to detectors, commits what comes back, and outlives the loss of any worker or node."""
 
 from __future__ import annotations
 
 import logging
+import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import pyarrow as pa
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from raysearch.engine.actors import SHARDS_AT_ONCE, packed
 from raysearch.engine.backlog import Attempt, Backlog
-from raysearch.engine.cluster import Node
+from raysearch.engine.crew import Crew
+from raysearch.engine.events import Observer, Phase
 from raysearch.engine.inline import Commit
-from raysearch.errors import RaysearchError
+from raysearch.errors import ConfigError, RaysearchError
 from raysearch.model import WORK_SCHEMA
 
 _POLL_S = 0.5
 """How long to wait for a shard before looking at signals."""
+_LOOK_S = 5.0
+"""How often to look for nodes that have joined."""
+_SAY_S = 10.0
+"""How long to wait for a detector before saying so."""
+_REPEAT_S = 60.0
+"""How often to say again what is waited for."""
 
 
 @dataclass(eq=False, slots=True)
@@ -29,10 +37,12 @@ class _Worker:
     """An actor as the driver sees it."""
 
     actor: Any
+    node: str = ""
+    """Where it lives, as it last told."""
     shards: int = 0
     """Shards in its hands; counted for detectors."""
-    waking: bool = False
-    """Whether a shard was lost with it, and it has not answered since."""
+    waking: bool = True
+    """Whether it has not answered yet, or not since a shard was lost with it."""
     gone: bool = False
     """Whether Ray has given it up."""
 
@@ -51,45 +61,61 @@ class _Task:
 
 
 class Driver:
-    """Runs a backlog on the actors of some nodes."""
+    """Runs a backlog on the actors of a crew, on whatever nodes there are: some join late, some are lost.
 
-    def __init__(self, nodes: Sequence[Node], backlog: Backlog, commit: Commit) -> None:
+    Parameters
+    ----------
+    tell
+        Told what is waited for, and on how many nodes the detectors are when that changes.
+    stopped
+        Whether to hand out nothing more.
+    """
+
+    def __init__(self, crew: Crew, backlog: Backlog, commit: Commit, tell: Observer, stopped: Callable[[], bool]) -> None:
+        self._crew = crew
         self._backlog = backlog
         self._commit = commit
-        self._loaders: list[_Worker] = []
-        # Each detector with the loaders of its own node.
-        self._detectors: dict[_Worker, list[_Worker]] = {}
-        for node in nodes:
-            near = [_Worker(actor) for actor in node.loaders]
-            self._loaders += near
-            self._detectors.update((_Worker(actor), near) for actor in node.detectors)
+        self._tell = tell
+        self._stopped = stopped
+        self._detectors: list[_Worker] = []
+        self._loaders: dict[str, list[_Worker]] = {}
+        """By their node."""
         self._tasks: dict[Any, _Task] = {}
         self._pings: dict[Any, _Worker] = {}
+        self._proven = False
+        """Whether a shard has come back: the reader and the detector work in a Ray worker."""
+        self._nodes = 0
+        """Nodes with detectors at work, as last told."""
+        self._looked = -_LOOK_S
+        self._say_at = time.monotonic() + _SAY_S
 
     def run(self) -> None:
-        """Work until the backlog is empty.
+        """Work until the backlog is empty, or what is in hand when stopped is done.
 
         Raises
         ------
+        ConfigError
+            The Reader or Detector cannot be unpickled in a worker.
         RaysearchError
             Ray has given up every detector or every loader.
         """
+        self._look()
         while self._hand_out():
-            waited = [*self._tasks, *self._pings]
-            ready, _ = ray.wait(waited, num_returns=1, timeout=_POLL_S)
+            ready, _ = ray.wait([*self._tasks, *self._pings], num_returns=1, timeout=_POLL_S)
             for ref in ready:
                 if ref in self._pings:
                     self._answered(ref)
                 else:
                     self._returned(ref)
+            self._look()
 
     def _hand_out(self) -> bool:
         """Give every detector what it can hold; return False when nothing is left to do."""
         for level in range(SHARDS_AT_ONCE):
-            for detector, near in self._detectors.items():
+            for detector in self._detectors:
                 if not detector.usable or detector.shards > level:
                     continue
-                loader = self._loader(near)
+                loader = self._loader(detector.node)
                 if loader is None:
                     continue
                 attempt = self._backlog.take()
@@ -98,13 +124,19 @@ class Driver:
                 detector.shards += 1
                 ref = detector.actor.process.remote(attempt.shard, packed(attempt.rows), loader.actor)
                 self._tasks[ref] = _Task(attempt, detector, loader)
-        return True
+        return bool(self._tasks) or not self._stopped()
 
-    def _loader(self, near: Iterable[_Worker]) -> _Worker | None:
-        """Return the least busy loader of the node, or of any node where that has none alive."""
-        usable = [loader for loader in near if loader.usable] or [loader for loader in self._loaders if loader.usable]
+    def _loader(self, node: str) -> _Worker | None:
+        """Return the least busy loader of a node, or of any node where its own do not work; None while its own are starting."""
+        if node not in self._loaders:
+            self._loaders[node] = [_Worker(actor, node) for actor in self._crew.loaders(node)]
+            for worker in self._loaders[node]:
+                self._ping(worker)
+        near = self._loaders[node]
+        if all(loader.gone for loader in near):
+            near = [loader for loaders in self._loaders.values() for loader in loaders]
         busy = [task.loader for task in self._tasks.values()]
-        return min(usable, key=busy.count, default=None)
+        return min((loader for loader in near if loader.usable), key=busy.count, default=None)
 
     def _returned(self, ref: Any) -> None:
         """Commit a shard, or take it back."""
@@ -117,6 +149,7 @@ class Driver:
             self._wake(task.loader)
             result = self._backlog.died(task.attempt, _described(exc))
         else:
+            self._proven = True
             result = self._backlog.finished(task.attempt, *tables)
         if result is not None:
             self._commit(result.shard, result.candidates, result.outcomes, result.figures)
@@ -125,18 +158,65 @@ class Driver:
         """Give a worker no more shards until it answers: Ray starts a dead one again, which takes its time."""
         if worker.usable:
             worker.waking = True
-            self._pings[worker.actor.ready.remote()] = worker
+            self._ping(worker)
+
+    def _ping(self, worker: _Worker) -> None:
+        self._pings[worker.actor.ready.remote()] = worker
 
     def _answered(self, ref: Any) -> None:
         worker = self._pings.pop(ref)
         worker.waking = False
         try:
-            ray.get(ref)
+            worker.node = ray.get(ref)
         except RayError as exc:
             worker.gone = True
-            for name, group in (("detector", self._detectors), ("loader", self._loaders)):
-                if all(one.gone for one in group):
-                    raise RaysearchError(f"every {name} is lost for good: {_described(exc)}; run again to continue") from exc
+            if isinstance(exc, ActorDiedError) and exc.actor_init_failed:
+                self._broken(exc)
+            elif worker in self._loaders.get(worker.node, []):
+                self._node_lost(worker.node)
+            self._raise_if_none_is_left(exc)
+
+    def _broken(self, exc: RayError) -> None:
+        """Say that a worker cannot work on its node; raise where none has worked yet."""
+        cause = str(exc).strip().splitlines()[-1]  # of a traceback
+        what = f"the reader or the detector does not work in a Ray worker: {cause}"
+        if not self._proven:
+            raise ConfigError(f"{what}; install the module it needs on every node") from exc
+        self._tell(Phase(f"one worker is left out: {what}", lasting=True))
+
+    def _node_lost(self, node: str) -> None:
+        """Forget the loaders of a node; its detectors are asked where they live now."""
+        del self._loaders[node]
+        for detector in self._detectors:
+            if detector.node == node:
+                self._wake(detector)
+
+    def _raise_if_none_is_left(self, exc: RayError) -> None:
+        loaders = [loader for near in self._loaders.values() for loader in near]
+        for name, group in (("detector", self._detectors), ("loader", loaders)):
+            if group and all(one.gone for one in group):
+                raise RaysearchError(f"every {name} is lost for good: {_described(exc)}; run again to continue") from exc
+
+    def _look(self) -> None:
+        """Now and then take in nodes that have joined, and say what is waited for, or that the nodes have changed."""
+        now = time.monotonic()
+        if self._tasks:
+            self._say_at = now + _SAY_S
+        elif now >= self._say_at:
+            self._tell(Phase(self._crew.lack()))
+            self._say_at = now + _REPEAT_S
+        if now - self._looked < _LOOK_S:
+            return
+        self._looked = now
+        for actor in self._crew.missing_detectors():
+            self._detectors.append(_Worker(actor))
+            self._ping(self._detectors[-1])
+        usable = [detector for detector in self._detectors if detector.usable]
+        nodes = len({detector.node for detector in usable})
+        if self._proven and nodes not in (0, self._nodes):
+            if self._nodes:
+                self._tell(Phase(f"{len(usable)} detectors on {nodes} node{'s' if nodes > 1 else ''}"))
+            self._nodes = nodes
 
 
 def _described(exc: RayError) -> str:

@@ -9,6 +9,7 @@ from contextlib import aclosing
 
 import pyarrow as pa
 
+from raysearch.engine.budget import Budget
 from raysearch.engine.job import Fetched, Job, Shard
 from raysearch.engine.reads import Reads
 from raysearch.model import Observation, observations_from_arrow
@@ -47,6 +48,7 @@ class _Open:
     def __init__(self, job: Job, commit: Commit) -> None:
         self._job = job
         self._commit = commit
+        self._budget = Budget(job.figures_share)
         # Index of a row in flight -> its shard's number, its shard's first index, and the shard in the making.
         self._shards: dict[int, tuple[int, int, Shard]] = {}
 
@@ -55,7 +57,7 @@ class _Open:
         index = 0
         for number, table in shards:
             observations = observations_from_arrow(table)
-            entry = (number, index, Shard(self._job, observations))
+            entry = (number, index, Shard(self._job, observations, self._budget))
             for observation in observations:
                 self._shards[index] = entry
                 yield index, observation

@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from raysearch.engine.budget import POSTPONED, Budget
 from raysearch.engine.records import (
     candidate_schema,
     candidate_table,
@@ -26,6 +27,7 @@ from raysearch.engine.records import (
     outcome_table,
 )
 from raysearch.errors import NothingToSearch, RaysearchError
+from raysearch.masking import masked
 from raysearch.model import Candidate, Detector, Figure, Illustrator, Limit, Observation, Outcome, Pixels, Reader, Status, Usage
 
 
@@ -42,11 +44,13 @@ class Job:
     concurrency: int = 32
     """Reads in flight at the same time, for each loader, at most."""
     held_bytes: int = 256 * 2**20
-    """About how many bytes of Pixels a loader holds, in flight or waiting for a detector: large ones are read fewer at a time."""
+    """About how many bytes a loader holds, as they are read or as Pixels that wait: large observations are read fewer at a time."""
     time_limit_s: float = 600.0
     """An observation that takes longer to read has failed: the last resort against a reader that waits for ever."""
     illustrator: Illustrator | None = None
     """Draws figures of the candidates; None for none."""
+    figures_share: float = 0.1
+    """Part of each worker's time that figures may take, once it has drawn some; 1: all are drawn."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -140,8 +144,8 @@ class Ended:
     figures: list[Figure]
 
 
-def detect(job: Job, observation: Observation, fetched: Fetched) -> Ended:
-    """Return how the observation ended, and what was found in it."""
+def detect(job: Job, observation: Observation, fetched: Fetched, budget: Budget | None = None) -> Ended:
+    """Return how the observation ended, and what was found in it; figures as far as the budget goes, None: all."""
     rows: list[tuple[Any, ...]] = []
     limits: tuple[Limit, ...] = ()
     figures: list[Figure] = []
@@ -155,13 +159,18 @@ def detect(job: Job, observation: Observation, fetched: Fetched) -> Ended:
             rows, limits = found, checked_limits(records)
     detected = time.perf_counter()
     if job.illustrator is not None and fetched.pixels is not None and rows:
-        figures = drawn(job.illustrator, fetched.pixels, records)
+        budget = budget or Budget(1.0)
+        if not budget.left():
+            figures = [POSTPONED]
+        else:
+            with budget.spending():
+                figures = drawn(job.illustrator, fetched.pixels, records)
     ended = time.perf_counter()
     outcome = Outcome(
         obs_id=observation.obs_id,
         status=verdict.status or ("detected" if rows else "nothing"),
-        reason=verdict.reason.encode("utf-8", "backslashreplace").decode(),  # file names may hold bytes that are no text
-        uri=uri,
+        reason=_told(verdict),
+        uri=masked(uri),
         candidates=len(rows),
         bytes_read=fetched.usage.bytes_read,
         requests=fetched.usage.requests,
@@ -171,7 +180,7 @@ def detect(job: Job, observation: Observation, fetched: Fetched) -> Ended:
         figures_seconds=ended - detected if figures else 0.0,
         file_bytes=sum(fetched.usage.sizes.get(place, 0) for place in {uri, *observation.partner}),
     )
-    return Ended(outcome, [(observation.obs_id, row[0], uri, job.config_hash, *row[1:]) for row in rows], figures)
+    return Ended(outcome, [(observation.obs_id, row[0], outcome.uri, job.config_hash, *row[1:]) for row in rows], figures)
 
 
 def drawn(illustrator: Illustrator, pixels: Pixels, records: Sequence[Candidate | Limit]) -> list[Figure]:
@@ -181,14 +190,20 @@ def drawn(illustrator: Illustrator, pixels: Pixels, records: Sequence[Candidate 
         figures = checked_figures(illustrator.draw(pixels, records), sum(isinstance(record, Candidate) for record in records))
     if verdict.status is None:
         return figures
-    return [Figure(-1, "failed", b"", verdict.reason.encode("utf-8", "backslashreplace").decode())]
+    return [Figure(-1, "failed", b"", _told(verdict))]
+
+
+def _told(verdict: Verdict) -> str:
+    """Return the reason as text that can be written, without secrets; file names may hold bytes that are no text."""
+    return masked(verdict.reason.encode("utf-8", "backslashreplace").decode())
 
 
 class Shard:
     """A shard in the making: takes observations in any order, gives its tables in the order of the work list."""
 
-    def __init__(self, job: Job, observations: Sequence[Observation]) -> None:
+    def __init__(self, job: Job, observations: Sequence[Observation], budget: Budget) -> None:
         self._job = job
+        self._budget = budget
         self._observations = observations
         self._ended: dict[int, Ended] = {}
 
@@ -199,7 +214,7 @@ class Shard:
 
     def take(self, row: int, fetched: Fetched) -> None:
         """Detect in one observation; `row` counts from the shard's first."""
-        self._ended[row] = detect(self._job, self._observations[row], fetched)
+        self._ended[row] = detect(self._job, self._observations[row], fetched, self._budget)
 
     def tables(self) -> tuple[pa.Table, pa.Table, pa.Table]:
         """Return the candidates, the outcomes and the figures of a complete shard."""
@@ -213,4 +228,4 @@ class Shard:
 
 def failed(observation: Observation, reason: str) -> Outcome:
     """Return the outcome of an observation of which nothing came back."""
-    return Outcome(observation.obs_id, "failed", reason, observation.uri)
+    return Outcome(observation.obs_id, "failed", masked(reason), masked(observation.uri))

@@ -31,6 +31,7 @@ import pyarrow as pa
 from raysearch.engine.events import Totals, column_sum, count_statuses, figures_seconds
 from raysearch.engine.files import TORN, map_arrow, read_arrow, write_arrow, write_json, write_whole
 from raysearch.errors import RunFolderError, TableError
+from raysearch.masking import masked, masked_table, masked_values
 from raysearch.model import FIGURE_SCHEMA, OUTCOME_SCHEMA, WORK_SCHEMA
 
 SEARCH, RUN, WORK, LOCK = "search.toml", "run.json", "observations.arrow", ".lock"
@@ -78,6 +79,9 @@ class Ledger:
         about
             What else run.json shall tell, such as the queries as sent; JSON values.
 
+        Nothing of a password, token or signature in an address is written, of the search and the work list neither: a run can be
+        finished with addresses that were signed anew.
+
         Raises
         ------
         RunFolderError
@@ -86,6 +90,7 @@ class Ledger:
             The work list is not sorted by a unique obs_id.
         """
         _check_work(work)
+        work, about, search_toml = masked_table(work), masked_values(about), masked(search_toml)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _refuse_strange(folder)  # before anything in it is touched

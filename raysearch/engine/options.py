@@ -18,7 +18,7 @@ class EngineOptions:
     address: str = "local"
     """`local` starts a Ray of its own on this machine; `auto` or `host:port` joins a cluster."""
     detectors: int = 0
-    """Detectors in all, one CPU each; 0 for one on every CPU. On a cluster shared with others, as many as are free."""
+    """Detectors in all, one CPU each; 0 for one on every CPU. Those that find no CPU free start when one is, or a node joins."""
     loaders: int = 1
     """Loaders on each node."""
     object_store_bytes: int = 512 * 2**20

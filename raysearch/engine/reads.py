@@ -54,7 +54,8 @@ class Reads:
     async def _read(self, index: int, observation: Observation, ready: asyncio.Queue[Fetched | None]) -> None:
         fetched = await fetch(self._job, index, observation)
         if fetched.pixels is not None:
-            self._permits.learn(fetched.nbytes)
+            # What was read is held while the pixels are made of it: of images, whole rows for the sake of a few columns.
+            self._permits.learn(max(fetched.nbytes, fetched.usage.bytes_read))
         ready.put_nowait(fetched)
 
 
@@ -83,7 +84,7 @@ class _Permits:
             self._semaphore.release()
 
     def learn(self, nbytes: int) -> None:
-        """Take the size of one observation's pixels into account."""
+        """Take into account how many bytes one observation held at most."""
         self._mean = nbytes if self._mean is None else 0.8 * self._mean + 0.2 * nbytes
         self._wanted = max(1, min(self._most, int(self._held_bytes / max(self._mean, 1.0))))
         while self._round < self._wanted:

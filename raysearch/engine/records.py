@@ -85,7 +85,9 @@ def _boolean(value: object) -> bool | None:
 
 def _text(value: object) -> str | None:
     """Return text that can be written as UTF-8: half a character pair cannot."""
-    return str(value) if isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value) else None
+    if not isinstance(value, str):
+        return None
+    return str(value) if value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value) else None
 
 
 _CONVERT: Mapping[str, Callable[[object], Any]] = {

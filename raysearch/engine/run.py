@@ -32,8 +32,8 @@ def run(
 
     A Ray that is started for it ends with it, or together with `after`, so that another run may use it.
 
-    Ctrl-C stops handing out shards, lets those in hand finish, and then raises KeyboardInterrupt; a second one stops at once.
-    Either way the folder can be continued.
+    Ctrl-C stops handing out shards, lets those in hand finish, and then raises KeyboardInterrupt, unless they were the last and
+    nothing follows; a second one stops at once. Either way the folder can be continued.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def run(
         if session.totals.left:
             with _interruptible(session), session.ticking():
                 engine(job, work, session, options, after)
-        if session.totals.left and session.stopped.is_set():  # a Ctrl-C that came before the end
+        if session.stopped.is_set() and (session.totals.left or after is not None):  # nothing is left to stop but what follows
             raise KeyboardInterrupt
         if session.totals.left:
             raise RunFolderError(
@@ -131,15 +131,15 @@ def _on_ray(job: Job, work: pa.Table, session: _Session, options: EngineOptions,
             session.tell(Phase("starting Ray" if options.address == "local" else f"joining Ray at {options.address}"))
         dashboard = (after or here).enter_context(cluster.ray_running(options))
         from raysearch.engine.backlog import Backlog
+        from raysearch.engine.crew import crew
         from raysearch.engine.driver import Driver, dataset_shards
 
         if dashboard:
             session.tell(Phase(f"Ray's dashboard: {dashboard}", lasting=True))
         session.tell(Phase("starting loaders and detectors"))
-        with cluster.actors(job, options) as nodes:
+        with crew(job, options) as workers:
             shards = session.left(dataset_shards(work, session.ledger.shard_size))
-            cluster.wait(nodes)
-            Driver(nodes, Backlog(shards, job.schema), session.commit).run()
+            Driver(workers, Backlog(shards, job.schema), session.commit, session.tell, session.stopped.is_set).run()
 
 
 @contextmanager

@@ -1,0 +1,115 @@
+"""The actors of one run: detectors wherever Ray has a CPU for them, and loaders beside them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from raysearch.engine.cluster import pickled
+from raysearch.engine.job import Job
+from raysearch.engine.options import EngineOptions
+
+
+@contextmanager
+def crew(job: Job, options: EngineOptions) -> Iterator[Crew]:
+    """Have actors for a job inside, under names of their own; they are ended afterwards.
+
+    Raises
+    ------
+    ConfigError
+        The Reader or the Detector cannot be pickled.
+    """
+    made = Crew(job, options)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+class Crew:
+    """Makes the actors of one run.
+
+    A detector claims one CPU and no node: Ray places it where one is free, and again elsewhere when its node is lost. Those that
+    find none wait, and are by that what an autoscaler sees as missing; when the run ends, however it ends, they are gone and so is
+    the demand. A loader belongs to one node and is lost with it.
+    """
+
+    def __init__(self, job: Job, options: EngineOptions) -> None:
+        self._options = options
+        # Loaders draw nothing: without the illustrator they need not import what it draws with.
+        self._reading, self._detecting = pickled(replace(job, illustrator=None)), pickled(job)
+        self._namespace = f"raysearch-{uuid.uuid4().hex[:8]}"
+        self._detectors: list[Any] = []
+        self._loaders: list[Any] = []
+
+    def missing_detectors(self) -> list[Any]:
+        """Start the detectors that are wanted and not made yet, and return them: as many as asked for, or one for every CPU."""
+        from raysearch.engine.actors import SHARDS_AT_ONCE, Detector
+
+        # All CPUs, not the free ones: those just set free are told too late to count on.
+        wanted = self._options.detectors or max(1, sum(_cpus().values()))
+        # One more than the shards it pulls, so that `ready` is answered while it is busy.
+        settings = {"num_cpus": 1, "max_concurrency": SHARDS_AT_ONCE + 1, "scheduling_strategy": "SPREAD"}
+        new = [
+            self._actor(Detector, f"detector-{number}", self._detecting, settings) for number in range(len(self._detectors), wanted)
+        ]
+        self._detectors += new
+        return new
+
+    def loaders(self, node_id: str) -> list[Any]:
+        """Start the loaders of a node, and return them."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        from raysearch.engine.actors import SHARDS_AT_ONCE, Loader
+
+        streams = _cpus().get(node_id, 1) * SHARDS_AT_ONCE
+        place = NodeAffinitySchedulingStrategy(node_id, soft=False)
+        settings = {"num_cpus": 0, "max_concurrency": 2 * streams + 8, "scheduling_strategy": place}
+        first = len(self._loaders)
+        new = [
+            self._actor(Loader, f"loader-{number}", self._reading, settings)
+            for number in range(first, first + self._options.loaders)
+        ]
+        self._loaders += new
+        return new
+
+    def lack(self) -> str:
+        """Return what detectors wait for that do not start, and the cure."""
+        import ray
+
+        cpus = sum(_cpus().values())
+        if not cpus:
+            return (
+                "waiting for a node with a CPU: the cluster has none; an autoscaler adds one in some minutes (`ray status` tells), "
+                'elsewhere `ray start --address=HOST:PORT` does, or set run.address = "local"'
+            )
+        if ray.available_resources().get("CPU", 0) < 1:
+            # By whom, Ray does not tell: a detector holds its CPU before its process stands.
+            return (
+                f"waiting for a free CPU: all {cpus} of this Ray are taken; unless detectors are just starting there, end what "
+                'holds them (`ray list actors` tells), add a node, or set run.engine = "inline"'
+            )
+        return "waiting for the detectors to start"
+
+    def end(self) -> None:
+        """End every actor."""
+        import ray
+
+        for actor in (*self._detectors, *self._loaders):
+            ray.kill(actor)
+
+    def _actor(self, kind: type, name: str, payload: bytes, settings: dict[str, Any]) -> Any:
+        import ray
+
+        named = ray.remote(kind).options(name=f"raysearch-{name}", namespace=self._namespace, max_restarts=-1, **settings)
+        return named.remote(payload)
+
+
+def _cpus() -> dict[str, int]:
+    """Return the CPUs of each node that is alive, by the node's id."""
+    import ray
+
+    return {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]}

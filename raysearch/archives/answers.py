@@ -19,12 +19,11 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit, urlunsplit
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from raysearch.errors import ArchiveError
+from raysearch.masking import holds_secret, masked
 from raysearch.model import Query
 
 logger = logging.getLogger(__name__)
@@ -39,8 +38,6 @@ _META = b"raysearch.answer"
 _ENDING = ".arrow"
 _OURS = re.compile(r"[0-9a-f]{64}\.arrow|[0-9a-f]{16}-\w+\.tmp")
 """Names of answers, and of drafts that a process left behind."""
-_SIGNED = r"(?i)[?&;](x-amz-(signature|credential|security-token)|x-goog-signature|signature|sig|(access_)?token|password)="
-_USER = r"://[^/@\s]*:[^/@\s]*@"
 _TORN = (OSError, ValueError, KeyError, TypeError, pa.ArrowException)
 
 
@@ -72,7 +69,7 @@ class Answers:
         """
         if self.mode == "off":
             return ask()
-        url = _without_user(url)
+        url = masked(url)
         path = self.folder / (hashlib.sha256("\n".join((service, url, text)).encode()).hexdigest() + _ENDING)
         kept = None if self.mode == "refresh" else _read(path)
         if kept is not None and (self.mode == "offline" or self._is_young(kept[1])):
@@ -83,7 +80,7 @@ class Answers:
                 "Run once without --offline, and it will be."
             )
         table, query = ask()
-        self._keep(path, table, replace(query, url=_without_user(query.url)), text)
+        self._keep(path, table, replace(query, url=masked(query.url)), text)
         return table, query
 
     def size(self) -> tuple[int, int]:
@@ -120,18 +117,11 @@ def through(
     return ask() if answers is None else answers.get(service, url, text, ask)
 
 
-def _without_user(url: str) -> str:
-    """Return an address without the name and password it may hold, and without a signature."""
-    parts = urlsplit(url)
-    query = "" if re.search(_SIGNED, "?" + parts.query) else parts.query
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query))
-
-
 def _holds_secrets(text: str, table: pa.Table) -> bool:
-    if re.search(_SIGNED, text) or re.search(_USER, text):
+    if masked(text) != text:
         return True
     texts = [table[field.name] for field in table.schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
-    return any(pc.any(pc.match_substring_regex(column, f"{_SIGNED}|{_USER}")).as_py() for column in texts)
+    return any(map(holds_secret, texts))
 
 
 def _read(path: Path) -> tuple[pa.Table, Query] | None:

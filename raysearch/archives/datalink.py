@@ -14,6 +14,7 @@ from raysearch.archives.http import DEFAULT_PATIENCE, Patience, in_parallel, ope
 from raysearch.archives.places import allowed, places_of
 from raysearch.archives.vo import is_cut, joined, pyvo_errors, quiet, table_of
 from raysearch.errors import ArchiveError, ArchiveUnavailable
+from raysearch.masking import masked
 from raysearch.model import Query
 
 logger = logging.getLogger(__name__)
@@ -196,7 +197,7 @@ class _Asker:
         try:
             table, query = through(self.answers, self.service, url, text, ask)
         except ArchiveError as exc:
-            logger.warning("%s: no links from %s: %s", self.service, url, exc)
+            logger.warning("%s: no links from %s: %s", self.service, masked(url), exc)
             self.failure = exc
             return [], None
         return _links(table), query

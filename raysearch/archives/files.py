@@ -1,8 +1,11 @@
 """Tables from files: CSV, TSV, text, ECSV, VOTable, FITS, Parquet, Arrow; all as one kind of sheet."""
 
 import csv
+import gzip
+import io
 import re
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +25,12 @@ from raysearch.errors import TableError
 NULL_TEXTS = ["", "nan", "NaN", "NAN", "null", "NULL", "N/A", "n/a", "NA", "--", "None"]
 _DELIMITERS = (",", "\t", ";", "|")
 _RUNS_TOLD = 30
-_FOREIGN_ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, ExpatError, csv.Error, pa.ArrowException)
+_FOREIGN_ERRORS = (
+    *(OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, zlib.error),
+    *(ExpatError, csv.Error, pa.ArrowException, Warning),  # astropy raises some of its warnings about VOTables
+)
+LARGEST_UNPACKED = 2 * 2**30
+"""Bytes that a packed table may unpack to: a hundred kilobytes can unpack to as many megabytes, or without end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +116,22 @@ def _load_astropy(kind: str) -> Callable[[Path], Sheet]:
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # units and forms off the standard: what matters of them is checked by who uses it
-            table = Table.read(path, format=kind)
+            table = Table.read(_unpacked(path) if path.suffix.lower() == ".gz" else path, format=kind)
             units = {name: str(table[name].unit) for name in table.colnames if getattr(table[name], "unit", None) is not None}
             return _sheet(path, from_astropy(table), units)
 
     return load_it
+
+
+def _unpacked(path: Path) -> io.BytesIO:
+    with gzip.open(path) as file:
+        content = file.read(LARGEST_UNPACKED + 1)
+    if len(content) > LARGEST_UNPACKED:
+        raise TableError(
+            f"{path}: unpacks to more than {LARGEST_UNPACKED:,} bytes; unpack it yourself if it is what it should be, "
+            "or give a Parquet file, which is read piece by piece"
+        )
+    return io.BytesIO(content)
 
 
 def _load_text(path: Path) -> Sheet:

@@ -27,6 +27,7 @@ from requests.adapters import HTTPAdapter
 
 from raysearch.archives.deadline import headers_by, watch
 from raysearch.errors import ArchiveError, ArchiveUnavailable
+from raysearch.masking import masked
 from raysearch.read.addresses import is_astray
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
 WAITING_S = 5.0
 """Seconds after which the user is told what is waited for; told again at twice, four times, ... as long."""
+LARGEST_ANSWER = 2**30
+"""Bytes of one answer, unpacked: what is larger fills the memory, by mistake or on purpose."""
 _TOLD_CHARACTERS = 120
 _CHUNK_BYTES = 1 << 16
 _jitter = random.SystemRandom()
@@ -193,11 +196,11 @@ def translated(service: str, url: str) -> Iterator[None]:
     try:
         yield
     except requests.HTTPError as exc:
-        raise ArchiveError(f"{service} refused the request: {exc}") from exc
+        raise ArchiveError(masked(f"{service} refused the request: {exc}")) from exc
     except requests.JSONDecodeError as exc:
-        raise ArchiveError(f"{service} did not answer in JSON; is {url} the right address?") from exc
+        raise ArchiveError(masked(f"{service} did not answer in JSON; is {url} the right address?")) from exc
     except requests.RequestException as exc:
-        raise ArchiveError(f"{service} cannot be asked at {url}: {exc}") from exc
+        raise ArchiveError(masked(f"{service} cannot be asked at {url}: {exc}")) from exc
 
 
 class _PatientAdapter(HTTPAdapter):
@@ -221,7 +224,7 @@ class _PatientAdapter(HTTPAdapter):
         """
         # requests passes these by name; the client's own `timeout` and `stream` give way to ours.
         options = {name: kwargs.get(name) for name in ("verify", "cert", "proxies")}
-        with waiting_for(f"{self.service}'s answer from {request.url}"):
+        with waiting_for(masked(f"{self.service}'s answer from {request.url}")):
             return self._patiently(request, options)
 
     def _patiently(self, request: requests.PreparedRequest, options: dict[str, Any]) -> requests.Response:
@@ -237,15 +240,16 @@ class _PatientAdapter(HTTPAdapter):
             pause = self._pause_s(attempt, answer)
             if attempt == self.patience.attempts or time.monotonic() + pause >= deadline:
                 break
-            logger.info("%s: %s; asking again in %.1f s", self.service, _told(answer), pause)
+            logger.info("%s: %s; asking again in %.1f s", self.service, masked(_told(answer)), pause)
             time.sleep(pause)
         message = f"{self.service} gave no answer after {attempt} requests: {_told(answer)} ({request.url}). Try again later."
-        raise ArchiveUnavailable(message) from (answer if isinstance(answer, Exception) else None)
+        raise ArchiveUnavailable(masked(message)) from (answer if isinstance(answer, Exception) else None)
 
     def _on_the_way(self, answer: requests.Response) -> requests.Response:
         """Return the answer, unless it is a redirect that is not followed."""
         if answer.is_redirect and is_astray(answer.url, answer.headers["Location"]):
-            raise ArchiveError(f"{self.service} leads from {answer.url} to {answer.headers['Location']!r}, where we do not go")
+            there = answer.headers["Location"]
+            raise ArchiveError(masked(f"{self.service} leads from {answer.url} to {there!r}, where we do not go"))
         return answer
 
     def _attempt(
@@ -278,6 +282,8 @@ def _received(response: requests.Response, deadline: float) -> requests.Response
         # read1, because read waits for a whole chunk, however slowly its bytes drip in
         while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
             body.write(chunk)
+            if body.tell() > LARGEST_ANSWER:
+                raise ArchiveError(f"an answer of more than {LARGEST_ANSWER:,} bytes, unpacked; ask for less at a time")
             if time.monotonic() > deadline:
                 raise requests.Timeout(f"the answer was not complete in time; {body.tell():,} bytes had come")
     except BaseException:

@@ -43,6 +43,10 @@ class Irsa(Sia2):
         super().__init__(url.rstrip("/") + "/SIA", **asked)
 
 
+_Answer = tuple[tuple[Position, ...], pa.Table | None]
+"""Positions asked about together, and the images around them; None where several were refused."""
+
+
 class IrsaSpherex:
     """SPHEREx's spectral images around positions, by IRSA's TAP service, which knows new ones a day before SIA2: an `Archive`.
 
@@ -125,8 +129,8 @@ class IrsaSpherex:
         """Return for each row where its image can be had: the cloud first, then IRSA itself; empty: nowhere."""
         return [places_of(url, None, self.base_url) for url in table["access_url"].to_pylist()], []
 
-    def _ask(self, groups: Sequence[tuple[Position, ...]]) -> tuple[list[tuple[tuple[Position, ...], pa.Table | None]], list[Query]]:
-        """Return each group with the images around it, None where several positions at once were refused, and what was asked."""
+    def _ask(self, groups: Sequence[tuple[Position, ...]]) -> tuple[list[_Answer], list[Query]]:
+        """Return what is known of each group, and what was asked."""
         answers = list(in_parallel(self.name, self._allowed, groups))
         found = [(group, answer[0] if answer else None) for group, answer in zip(groups, answers, strict=True)]
         return found, [answer[1] for answer in answers if answer]

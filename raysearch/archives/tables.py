@@ -18,6 +18,7 @@ from raysearch.archives.files import Sheet, counted, counted_numbers, load
 from raysearch.archives.obscore import OBSCORE, conform
 from raysearch.archives.redshifts import read_redshifts
 from raysearch.errors import TableError
+from raysearch.masking import masked
 from raysearch.model import Target
 
 NAMES = (
@@ -119,7 +120,7 @@ def read_observations(path: str | Path) -> ObservationTable:
     sheet = _known_names(sheet)
     data, problems = _typed(sheet, _addressed(sheet))
     table = conform(_in_metres(sheet, data), OBSERVED)
-    return ObservationTable(_one_row_each(path, table), problems)
+    return ObservationTable(_one_row_each(path, table), [*problems, *_repeated(sheet, table)])
 
 
 def _told(sheet: Sheet) -> str:
@@ -253,7 +254,9 @@ def _address(table: Path, uri: str | None) -> str | None:
 
 
 def file_stem(uri: str | None) -> str:
-    """Return the name of the file at an address, without `.fits` and `.gz`."""
+    """Return the name of the file at an address, without `.fits` and `.gz`, and without a query that signs it."""
+    if uri and masked(uri) != uri:
+        uri = uri.partition("?")[0]
     return _ENDINGS.sub("", PurePosixPath(uri or "").name)
 
 
@@ -308,6 +311,17 @@ def _metres(sheet: Sheet, unit: str) -> float:
         return float(units.Unit(unit).to(units.m))
     except (ValueError, units.UnitConversionError) as exc:
         raise TableError(f"{sheet.path}: em_min and em_max are in {unit!r}, which is no length; give them in metres") from exc
+
+
+def _repeated(sheet: Sheet, table: pa.Table) -> list[str]:
+    """Return a sentence about the rows that are left out, although they say something else than an earlier one of their file."""
+    first: dict[tuple[str, str | None], int] = {}
+    pairs = zip(table["obs_id"].to_pylist(), table["uri"].to_pylist(), strict=True)
+    again = [(row, stands) for row, pair in enumerate(pairs) if (stands := first.setdefault(pair, row)) != row]
+    left_out, kept = (table.take(pa.array(rows, pa.int64())).to_pylist() for rows in (list(zip(*again, strict=True)) or ((), ())))
+    rows = [row for (row, _), one, other in zip(again, left_out, kept, strict=True) if repr(one) != repr(other)]
+    cure = "the file and obs_id of an earlier row; give it an obs_id of its own to search the file for another target too"
+    return [f"{counted(sheet, rows)} left out: {cure}"] if rows else []
 
 
 def _one_row_each(path: Path, table: pa.Table) -> pa.Table:

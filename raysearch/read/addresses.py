@@ -1,13 +1,15 @@
-"""What an address tells before it is asked: whose it is, whether it may be followed, and what of it messages may show."""
+"""What an address tells before it is asked: whose it is, and whether it may be followed."""
 
 import re
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
+from collections.abc import Collection
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from urllib.parse import urljoin, urlsplit
 
 AT_ONCE = {"irsa.ipac.caltech.edu": 4}
 """Host -> requests under way there at most, by one process: the fifth cutout at a time is refused by IRSA."""
 
-SECRET_KEYS = re.compile(r"sig|token|credential|secret|password|api_?key|access_?key", re.IGNORECASE)
+_NAT64 = IPv6Network("64:ff9b::/96")
+"""RFC 6052: the last 32 bits are an address of version 4."""
 _NUMERIC = re.compile(r"\d+|0x[0-9a-f]*", re.IGNORECASE)
 
 
@@ -21,19 +23,36 @@ def host_of(address: str) -> str:
 
 def is_inside(host: str) -> bool:
     """Return whether a host is this machine, or in a private network, as far as its name tells."""
-    try:
-        address: IPv4Address | IPv6Address = ip_address(host)
-    except ValueError:
-        # resolvers also take 127.1, 0x7f000001 and 2130706433 for addresses
+    address = _number_of(host)
+    if address is None:  # resolvers also take 127.1, 0x7f000001 and 2130706433 for addresses
         return host == "localhost" or host.endswith(".localhost") or bool(_NUMERIC.fullmatch(host.rpartition(".")[2]))
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return not (mapped or address).is_global
+    return not address.is_global or address.is_multicast
+
+
+def _number_of(host: str) -> IPv4Address | IPv6Address | None:
+    """Return the number that a host's name is, that of version 4 within one of version 6; None where it is a name."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return None
+    if isinstance(address, IPv4Address):
+        return address
+    within = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+    nat64 = IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
+    return within or nat64 or address
+
+
+def may_be_read(address: str, own: Collection[str]) -> bool:
+    """Return whether an address out of an archive's answer may be read: no file, and no host inside but the user's `own`."""
+    host = host_of(address)
+    scheme = address.partition("://")[0].lower()
+    return scheme == "s3" or (scheme in {"http", "https"} and host != "" and (host in own or not is_inside(host)))
 
 
 def is_astray(here: str, there: str) -> bool:
     """Return whether a redirect leads where none may: to what is no HTTP address, or from outside into this machine's network.
 
-    `there` may be relative to `here`.
+    Nor does one from inside lead to another link-local host, as a cloud's metadata service is. `there` may be relative to `here`.
     """
     try:
         address = urljoin(here, there)
@@ -41,20 +60,9 @@ def is_astray(here: str, there: str) -> bool:
     except ValueError:
         return True
     host = host_of(address)
-    return scheme not in {"http", "https"} or not host or (is_inside(host) and not is_inside(host_of(here)))
-
-
-def named(uri: str) -> str:
-    """Return the address as messages may show it: without passwords, tokens and signatures."""
-    if "@" not in uri and "?" not in uri:
-        return uri
-    try:
-        parts = urlsplit(uri)
-    except ValueError:
-        return uri.partition("?")[0].rpartition("@")[2]
-    query = parts.query
-    if SECRET_KEYS.search(query):
-        pairs = [(key, "***" if SECRET_KEYS.search(key) else value) for key, value in parse_qsl(query, keep_blank_values=True)]
-        query = urlencode(pairs, safe=":/*")
-    host = parts.netloc.rpartition("@")[2] if "://" in uri else parts.netloc
-    return urlunsplit(parts._replace(netloc=host, query=query))
+    if scheme not in {"http", "https"} or not host:
+        return True
+    if not is_inside(host) or host == host_of(here):
+        return False
+    number = _number_of(host)
+    return not is_inside(host_of(here)) or (number is not None and number.is_link_local)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from raysearch.errors import ConfigError, FormatError, NothingToSearch, TruncatedFile
 from raysearch.model import Line, Observation, Pixels, Store, Usage, Window
+from raysearch.read.celestial import check_orders
 from raysearch.read.companions import as_role, identified, plays
 from raysearch.read.fits import BLOCK, FitsFile, Hdu, Header, padded
 from raysearch.read.places import Missing, Nowhere, first_place
@@ -185,6 +186,7 @@ def _checked(hdu: Hdu) -> Hdu:
         raise FormatError(f"{hdu}: it has {len(hdu.shape)} axes, a cube has 3")
     if 0 in hdu.shape:
         raise FormatError(f"{hdu}: it is empty")
+    check_orders(hdu.header)
     return hdu
 
 

@@ -46,6 +46,19 @@ class Kept(Generic[Key, Value]):
             self._values.popitem(last=False)
 
 
+@dataclass(slots=True)
+class KnownMap:
+    """What is kept of one extension of a calibration product."""
+
+    hdu: Hdu
+    asked: int = 0
+    """Bytes of all boxes so far."""
+    whole: FitsFile | None = None
+    """The product, with all bytes of the extension."""
+    coming: bool = False
+    """Whether they are being read."""
+
+
 class Known:
     """What one process has learned of files that is true of others too."""
 
@@ -54,8 +67,8 @@ class Known:
         """VERSION -> the extensions behind IMAGE: where to look first, never where they are."""
         self.waves: Kept[tuple[str, int | None, str], tuple[WaveTable, bytes]] = Kept()
         """VERSION, detector and the identity of the spectral calibration in IMAGE's history -> the table of wavelengths."""
-        self.maps: Kept[tuple[str, str], Hdu] = Kept()
-        """Address of a calibration product, and extension -> its header."""
+        self.maps: Kept[tuple[str, str], KnownMap] = Kept()
+        """Address of a calibration product, and extension -> its header, or the whole."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from numpy.typing import NDArray
 
 from raysearch.errors import ConfigError, FormatError, NothingToSearch, ProductNotFound
+from raysearch.masking import masked
 from raysearch.model import Cutout, Image, Observation, Pixels, Store, Target, Usage
 from raysearch.read.boxes import Box, box_about
 from raysearch.read.fits import FitsFile, Span
@@ -158,11 +159,14 @@ class ImageReader:
         if self._service is None:
             self._service = CutoutService(self._store())
         images = []
-        for target, file in await self._service.fetch(uri, targets, self.size_deg, usage):
+        files = await self._service.fetch(uri, targets, self.size_deg, usage)
+        for target, file in files:
             frame = await open_frame(file, self._in_file, self._known)
             if spots := self._find(frame, [target]):
                 _check_whole(frame, spots[0])
                 images.append(_image_of(frame, uri, await self._cutouts(frame, spots, usage)))
+        if targets and not files:
+            raise NothingToSearch("the cutout service refused every box, as it does those that do not meet the image")
         if not images:
             raise NothingToSearch(_outside(targets))
         return replace(images[0], cutouts=tuple(cutout for image in images for cutout in image.cutouts)), ()
@@ -278,7 +282,7 @@ def _image_of(frame: Frame, uri: str, cutouts: tuple[Cutout, ...]) -> Image:
     headers = frame.headers()
     exposure = frame.image.string("OBSID")
     return Image(
-        obs_id=f"{exposure}/D{detector}" if exposure and detector else uri.rpartition("/")[2],
+        obs_id=f"{exposure}/D{detector}" if exposure and detector else masked(uri).rpartition("/")[2],
         uri=uri,
         band=f"SPHEREx-D{detector}" if detector else "",
         mjd=mjd_of(frame.image),

@@ -1,4 +1,8 @@
-"""Boxes of calibration products: images as large as those they belong to, one file for each detector."""
+"""Boxes of calibration products: images as large as those they belong to, one file for each detector.
+
+A product is the same for thousands of images. Once their boxes have cost as many bytes as the whole of it, it is read whole and
+kept: so it never costs more than about twice what it would, had one known how many were to come.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,8 @@ from numpy.typing import NDArray
 
 from raysearch.errors import ConfigError, FormatError, ProductForbidden, ProductNotFound
 from raysearch.read.boxes import Box, PlainPlane
-from raysearch.read.fits import FitsFile, Hdu, Span
-from raysearch.read.frame import Kept
+from raysearch.read.fits import FitsFile, Span
+from raysearch.read.frame import Kept, KnownMap
 from raysearch.read.places import naming
 from raysearch.read.plan import join
 
@@ -26,7 +30,7 @@ class Maps:
     template: str
     """Their address, `{detector}` in the place of the detector's number."""
     open_file: Callable[[str], FitsFile]
-    headers: Kept[tuple[str, str], Hdu]
+    known: Kept[tuple[str, str], KnownMap]
     """Those read before, by address and extension."""
 
     def __post_init__(self) -> None:
@@ -40,7 +44,7 @@ class Maps:
         uri = self._uri(detector)
         file = self.open_file(uri)
         with _of_product(uri):
-            plane = await self._plane(file, uri, extension)
+            plane = PlainPlane((await self._known(file, uri, extension)).hdu)
             return join([span for box in boxes for span in await plane.spans(file, box)])
 
     async def load(self, detector: int | None, extension: str, shape: tuple[int, int], boxes: Sequence[Box]) -> list[NDArray[Any]]:
@@ -54,11 +58,13 @@ class Maps:
         uri = self._uri(detector)
         file = self.open_file(uri)
         with _of_product(uri):
-            plane = await self._plane(file, uri, extension)
+            known = await self._known(file, uri, extension)
+            plane = PlainPlane(known.hdu)
             if plane.shape != shape:
                 raise FormatError(f"{extension} has {plane.shape[0]} x {plane.shape[1]} pixels, the image {shape[0]} x {shape[1]}")
-            await file.load(join([span for box in boxes for span in await plane.spans(file, box)]))
-            return [await plane.load(file, box) for box in boxes]
+            spans = join([span for box in boxes for span in await plane.spans(file, box)])
+            held = known.whole or await _read(known, file, spans)
+            return [await plane.load(held, box) for box in boxes]
 
     async def at(
         self, detector: int | None, extension: str, shape: tuple[int, int], places: Sequence[tuple[float, float]]
@@ -77,9 +83,9 @@ class Maps:
             raise FormatError(f"IMAGE does not say its DETECTOR, by which {self.template} is found")
         return self.template.format(detector=detector)
 
-    async def _plane(self, file: FitsFile, uri: str, extension: str) -> PlainPlane:
-        hdu = self.headers.get((uri, extension))
-        if hdu is None:
+    async def _known(self, file: FitsFile, uri: str, extension: str) -> KnownMap:
+        known = self.known.get((uri, extension))
+        if known is None:
             seen = []
             async for hdu in file.hdus():
                 seen.append(str(hdu))
@@ -87,8 +93,25 @@ class Maps:
                     break
             else:
                 raise FormatError(f"no extension {extension}; the file holds {', '.join(seen)}")
-            self.headers.put((uri, extension), hdu)
-        return PlainPlane(hdu)
+            known = KnownMap(hdu)
+            self.known.put((uri, extension), known)
+        return known
+
+
+async def _read(known: KnownMap, file: FitsFile, spans: Sequence[Span]) -> FitsFile:
+    """Return the file with these spans read; with the whole extension, and kept, where that is worth while."""
+    hdu = known.hdu
+    known.asked += sum(end - start for start, end in spans)
+    if known.asked <= hdu.data_size or known.coming:
+        await file.load(spans)
+        return file
+    known.coming = True
+    try:
+        await file.load([(hdu.data_offset, hdu.data_offset + hdu.data_size)])
+        known.whole = file
+    finally:
+        known.coming = False
+    return file
 
 
 @contextmanager

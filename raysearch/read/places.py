@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Literal, TypeVar
 
 from raysearch.errors import FormatError, NothingToSearch, ProductForbidden, ProductNotFound, ReadError, StoreUnavailable
-from raysearch.read.addresses import named
+from raysearch.masking import masked
 
 Result = TypeVar("Result")
 Missing = Literal["failed", "skipped"]
@@ -59,5 +59,5 @@ def naming(uri: str) -> Iterator[None]:
     try:
         yield
     except (FormatError, NothingToSearch) as exc:
-        exc.args = (f"{named(uri)}: {exc}",)
+        exc.args = (f"{masked(uri)}: {exc}",)
         raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import io
 import zlib
 from collections.abc import Sequence
 
@@ -21,6 +22,8 @@ MARGIN_DEG = 3 * 6.15 / 3600
 AT_ONCE = 4
 """Cutouts under way by one process: IRSA's service refuses the fifth at a time with 503."""
 GZIP = b"\x1f\x8b"
+LARGEST = 256 * 2**20
+"""Bytes that a cutout may have, unpacked: three times a whole image of SPHEREx."""
 
 
 class CutoutService:
@@ -67,9 +70,13 @@ def _unzipped(body: bytes) -> bytes:
     if not body.startswith(GZIP):
         return body
     try:
-        return gzip.decompress(body)
+        with gzip.open(io.BytesIO(body)) as file:
+            content = file.read(LARGEST + 1)
     except (OSError, EOFError, zlib.error) as exc:
         raise FormatError(f"the cutout service sent a damaged file: {exc}") from exc
+    if len(content) > LARGEST:
+        raise FormatError(f"the cutout service sent a file that unpacks to more than {LARGEST:,} bytes: no cutout is so large")
+    return content
 
 
 def in_memory(data: bytes) -> FitsFile:

@@ -216,7 +216,7 @@ def _astropy_factor(unit: str, ours: str, key: str) -> float:
     for spelling in (unit, unit.lower(), unit.lower().removesuffix("s")):
         try:
             return float(units.Unit(spelling).to(units.Unit(ours)))
-        except (ValueError, units.UnitConversionError):
+        except (ValueError, OverflowError, units.UnitConversionError):
             continue
     examples = {"um": "'um', 'nm' or 'Angstrom'", "Hz": "'Hz' or 'GHz'", "m / s": "'m/s' or 'km/s'", "J": "'J' or 'eV'"}
     what = {"um": "length", "Hz": "frequency", "m / s": "velocity", "1 / m": "wave number", "J": "energy", "": "a pure number"}

@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import re
 import stat
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from raysearch.errors import ConfigError, ProductForbidden, ProductNotFound, ReadError, RequestRefused, StoreUnavailable
+from raysearch.errors import ConfigError, ProductForbidden, ProductNotFound, ReadError, StoreUnavailable
+from raysearch.masking import MASK, masked
 from raysearch.model import Store, Usage
-from raysearch.read.addresses import AT_ONCE, host_of, is_astray, named
+from raysearch.read.addresses import AT_ONCE, host_of, is_astray, is_inside
+from raysearch.read.meanings import TransientError, refusal, untrusted, whole_size
+from raysearch.read.settings import StoreConfig
 
 if TYPE_CHECKING:
     import aiohttp
     import obstore.store
+
+__all__ = ["Span", "StoreConfig", "open_store"]
 
 Span = tuple[int, int]
 """First byte and the byte after the last."""
@@ -35,58 +38,13 @@ Span = tuple[int, int]
 FIRST_PAUSE_S = 0.1
 """Before the second attempt; doubled before each further one, up to `LONGEST_PAUSE_S`."""
 LONGEST_PAUSE_S = 8.0
-
-
-@dataclass(frozen=True, slots=True)
-class StoreConfig:
-    """How products' bytes are fetched. Picklable: it travels to the process that opens the connections."""
-
-    s3_endpoint: str = ""
-    """Address of the S3 service, for example `http://127.0.0.1:9000`; empty: $AWS_ENDPOINT_URL, else Amazon's own."""
-    s3_region: str = "us-east-1"
-    """Where the buckets lie; those of MAST, IRSA and HEASARC lie here."""
-    s3_signed: bool = False
-    """Whether to sign with the user's AWS credentials (environment, ~/.aws, instance role); public buckets need none."""
-    s3_client: Literal["obstore", "s3fs"] = "obstore"
-    """Which library speaks S3; obstore took half of s3fs' CPU time a request (scripts/benchmarks/store.py)."""
-    connect_timeout_s: float = 5.0
-    """Longest wait for a connection."""
-    read_timeout_s: float = 20.0
-    """Longest silence of a connection: before the first byte, and between two."""
-    request_timeout_s: float = 300.0
-    """Longest that one request may take altogether."""
-    retries: int = 4
-    """Further attempts after time-outs, resets, 429 and 5xx."""
-    retry_s: float = 60.0
-    """No further attempt begins later than this after the first."""
-    max_concurrent: int = 32
-    """Requests under way at once, over all addresses; at some hosts fewer (`addresses.AT_ONCE`)."""
-    memory: Mapping[str, bytes] = field(default_factory=dict, repr=False, compare=False)
-    """What `memory://` addresses hold, by full address."""
-
-    def __post_init__(self) -> None:
-        if self.s3_client not in {"obstore", "s3fs"}:
-            raise ConfigError(f"s3_client = {self.s3_client!r}: it is 'obstore' or 's3fs'")
-        for name in ("connect_timeout_s", "read_timeout_s", "request_timeout_s", "max_concurrent"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} = {getattr(self, name)}: it must be greater than 0")
-        for name in ("retries", "retry_s"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} = {getattr(self, name)}: it must not be negative")
-
-    @property
-    def endpoint(self) -> str:
-        """The S3 service's address, or an empty string for Amazon's own."""
-        return self.s3_endpoint or os.environ.get("AWS_ENDPOINT_URL_S3", "") or os.environ.get("AWS_ENDPOINT_URL", "")
+LARGEST_WHOLE = 2**30
+"""Bytes of a file that is asked for as a whole, as cutouts are; more is not taken in."""
 
 
 def open_store(config: StoreConfig) -> Store:
     """Return a store for every scheme; it connects on first use, and belongs to the event loop that uses it."""
     return _Router(config)
-
-
-class _TransientError(Exception):
-    """One attempt failed in a way that another may not."""
 
 
 class _Backend(ABC):
@@ -116,7 +74,7 @@ class _Router:
     async def get_ranges(self, uri: str, ranges: Sequence[Span], usage: Usage) -> list[bytes]:
         for start, end in ranges:
             if not 0 <= start <= end:
-                raise ValueError(f"{named(uri)}: {start}-{end} is no range of bytes")
+                raise ValueError(f"{masked(uri)}: {start}-{end} is no range of bytes")
         tasks = [asyncio.ensure_future(self._fetch(uri, span, usage)) for span in ranges]
         try:
             return await asyncio.gather(*tasks)
@@ -136,6 +94,8 @@ class _Router:
     async def _fetch(self, uri: str, span: Span | None, usage: Usage) -> bytes:
         if span and span[0] == span[1]:
             return b""
+        if f"={MASK}" in uri:
+            raise ProductForbidden(f"{uri}: its signature was left out when it was written; run the search itself again")
         backend = self._backend(uri)
         began, attempt = time.monotonic(), 0
         while True:
@@ -144,12 +104,12 @@ class _Router:
                 async with self._turn(uri):
                     usage.requests += 1
                     return await backend.fetch(uri, span, usage)
-            except _TransientError as exc:
+            except TransientError as exc:
                 taken = time.monotonic() - began
                 pause = _pause(attempt)
                 if attempt > self._config.retries or taken + pause > self._config.retry_s:
                     attempts = "1 attempt" if attempt == 1 else f"{attempt} attempts"
-                    raise StoreUnavailable(f"{named(uri)}: {exc}; gave up after {attempts} in {taken:.1f} s") from exc
+                    raise StoreUnavailable(f"{masked(uri)}: {exc}; gave up after {attempts} in {taken:.1f} s") from exc
             await asyncio.sleep(pause)
 
     @contextlib.asynccontextmanager
@@ -167,7 +127,7 @@ class _Router:
             self._places = asyncio.Semaphore(self._config.max_concurrent)
         scheme = uri.partition("://")[0].lower() if "://" in uri else "file"
         if (kind := _SCHEMES.get(scheme)) is None:
-            raise ReadError(f"{named(uri)}: no store for {scheme}://; use s3://, https://, http://, file:// or a path")
+            raise ReadError(f"{masked(uri)}: no store for {scheme}://; use s3://, https://, http://, file:// or a path")
         name = self._config.s3_client if kind == "s3" else kind
         if name not in self._backends:
             self._backends[name] = _BACKENDS[name](self._config)
@@ -180,31 +140,6 @@ def _pause(attempt: int) -> float:
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 (jitter, no secret)
 
 
-def _refusal(uri: str, status: int) -> Exception:
-    """Return what an HTTP status means."""
-    if status in {408, 429} or status >= 500:
-        return _TransientError(f"the server answered {status}")
-    if status in {404, 410}:
-        return ProductNotFound(f"{named(uri)}: not found ({status})")
-    if status in {401, 403}:
-        hint = "; S3 says so too of a key that is not there" if uri.startswith("s3://") else ""
-        return ProductForbidden(f"{named(uri)}: access denied ({status}): private, or credentials are needed{hint}")
-    if status in {301, 307} and uri.startswith("s3://"):
-        return ReadError(f"{named(uri)}: the bucket lies in another region ({status}); set services.s3_region")
-    return (RequestRefused if status == 400 else ReadError)(f"{named(uri)}: the server answered {status}")
-
-
-def _whole(content_range: str, length: int | None) -> int | None:
-    """Return how many bytes the whole file has: of a range (`bytes 0-99/34000`) it is told behind the stroke, of a file it is `length`.
-
-    None where it is not told, as of a page that is made while it is sent.
-    """
-    if not content_range:
-        return length
-    total = content_range.rpartition("/")[2]
-    return int(total) if total.isdecimal() else None
-
-
 def _range_header(span: Span) -> str:
     return f"bytes={span[0]}-{span[1] - 1}"
 
@@ -212,7 +147,7 @@ def _range_header(span: Span) -> str:
 def _bucket_and_key(uri: str) -> tuple[str, str]:
     bucket, _, key = uri.partition("://")[2].partition("/")
     if not bucket or not key:
-        raise ReadError(f"{named(uri)}: no S3 address; one reads s3://bucket/key")
+        raise ReadError(f"{masked(uri)}: no S3 address; one reads s3://bucket/key")
     return bucket, key
 
 
@@ -247,9 +182,9 @@ class _Obstore(_Backend):
             usage.sizes[uri] = result.meta["size"]
             body = bytes(await result.bytes_async())
         except FileNotFoundError as exc:
-            raise _refusal(uri, 404) from exc
+            raise refusal(uri, 404) from exc
         except ValueError as exc:
-            raise ReadError(f"{named(uri)}: no usable S3 key (empty or relative parts)") from exc
+            raise ReadError(f"{masked(uri)}: no usable S3 key (empty or relative parts)") from exc
         except BaseError as exc:
             text = str(exc)
             if span and "status code: 416" in text:
@@ -266,13 +201,15 @@ class _Obstore(_Backend):
         """Return what obstore's message means: its exceptions do not carry the status."""
         status = re.search(r"status code: (\d{3})", text)
         if status:
-            return _refusal(uri, int(status[1]))
+            return refusal(uri, int(status[1]))
+        if "InvalidCertificate" in text:
+            return untrusted(uri)
         if "BareRedirect" in text:
-            return _refusal(uri, 301)
+            return refusal(uri, 301)
         if re.search(r"kind: (Timeout|Connect|Request|Interrupted|Decode|Unknown)\b", text):
             stalled = "kind: Timeout" in text
-            return _TransientError("no answer in time" if stalled else "the connection failed")
-        return ReadError(f"{named(uri)}: {text.partition('Debug source')[0].strip()}")
+            return TransientError("no answer in time" if stalled else "the connection failed")
+        return ReadError(f"{masked(uri)}: {text.partition('Debug source')[0].strip()}")
 
     def _open(self, bucket: str) -> obstore.store.S3Store:
         from datetime import timedelta
@@ -360,7 +297,7 @@ class _S3fs(_Backend):
             async with asyncio.timeout(self.config.request_timeout_s):
                 self._client = await self._filesystem.set_session()
                 answer = await self._client.get_object(Bucket=bucket, Key=key, **asked)
-                if size := _whole(answer.get("ContentRange", ""), answer.get("ContentLength")):
+                if size := whole_size(answer.get("ContentRange", ""), answer.get("ContentLength")):
                     usage.sizes[uri] = size
                 async with answer["Body"] as stream:
                     body: bytes = await stream.read()
@@ -368,12 +305,14 @@ class _S3fs(_Backend):
             status = exc.response["ResponseMetadata"]["HTTPStatusCode"]
             if span and status == 416:
                 return b""
-            raise _refusal(uri, status) from exc
+            raise refusal(uri, status) from exc
         except TimeoutError as exc:
-            raise _TransientError("no answer in time") from exc
+            raise TransientError("no answer in time") from exc
         except (BotoCoreError, aiohttp.ClientError) as exc:
+            if "CERTIFICATE_VERIFY_FAILED" in str(exc):
+                raise untrusted(uri) from exc
             stalled = "Timeout" in type(exc).__name__
-            raise _TransientError("no answer in time" if stalled else "the connection failed") from exc
+            raise TransientError("no answer in time" if stalled else "the connection failed") from exc
         usage.bytes_read += len(body)
         return body if span is None or "ContentRange" in answer else body[slice(*span)]
 
@@ -389,6 +328,7 @@ class _Http(_Backend):
         import aiohttp
 
         from raysearch import __version__
+        from raysearch.read.resolver import OutsideResolver
 
         super().__init__(config)
         trace = aiohttp.TraceConfig()
@@ -396,7 +336,9 @@ class _Http(_Backend):
         trace.on_request_redirect.append(self._follow)
         self._session = aiohttp.ClientSession(
             auto_decompress=False,
-            connector=aiohttp.TCPConnector(limit=config.max_concurrent),
+            connector=aiohttp.TCPConnector(
+                limit=config.max_concurrent, resolver=None if config.hosts is None else OutsideResolver(config.hosts)
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept-Encoding": "identity", "User-Agent": f"raysearch/{__version__}"},
             timeout=aiohttp.ClientTimeout(
@@ -414,12 +356,17 @@ class _Http(_Backend):
     async def _follow(session: object, context: object, redirect: aiohttp.TraceRequestRedirectParams) -> None:  # noqa: ARG004
         here, there = str(redirect.url), redirect.response.headers.get("Location") or ""
         if is_astray(here, there):
-            raise ReadError(f"{named(here)}: leads to {named(there)!r}, where we do not go")
+            raise ReadError(f"{masked(here)}: leads to {masked(there)!r}, where we do not go")
 
     async def fetch(self, uri: str, span: Span | None, usage: Usage) -> bytes:
         import aiohttp
         from yarl import URL
 
+        from raysearch.read.resolver import LeadsInside
+
+        host = host_of(uri)
+        if self.config.hosts is not None and is_inside(host) and host not in self.config.hosts:
+            raise ReadError(f"{masked(uri)}: an archive names a host of this machine's own network, where we do not go")
         headers = {"Range": _range_header(span)} if span else {}
         sent: list[object] = []
         try:
@@ -427,16 +374,20 @@ class _Http(_Backend):
                 if span and response.status == 416:
                     return b""
                 if response.status not in {200, 206}:
-                    raise _refusal(uri, response.status)
-                if size := _whole(response.headers.get("Content-Range", ""), response.content_length):
+                    raise refusal(uri, response.status)
+                if size := whole_size(response.headers.get("Content-Range", ""), response.content_length):
                     usage.sizes[uri] = size
                 return await self._body(response, span, usage)
         except TimeoutError as exc:
-            raise _TransientError("no answer in time") from exc
+            raise TransientError("no answer in time") from exc
+        except aiohttp.ClientConnectorCertificateError as exc:
+            raise untrusted(uri) from exc
+        except LeadsInside as exc:
+            raise ReadError(f"{masked(uri)}: {exc}") from exc
         except (aiohttp.TooManyRedirects, aiohttp.ClientSSLError, ValueError) as exc:  # InvalidURL, UnicodeError among them
-            raise ReadError(f"{named(uri)}: {type(exc).__name__}: the address, its redirects or its certificate are wrong") from exc
+            raise ReadError(f"{masked(uri)}: {type(exc).__name__}: the address or its redirects are wrong") from exc
         except aiohttp.ClientError as exc:
-            raise _TransientError(f"the connection failed ({type(exc).__name__})") from exc
+            raise TransientError(f"the connection failed ({type(exc).__name__})") from exc
         finally:  # redirects, and aiohttp's own second try on a connection found closed
             usage.requests += max(0, len(sent) - 1)
 
@@ -448,6 +399,8 @@ class _Http(_Backend):
         async for chunk in response.content.iter_any():
             usage.bytes_read += len(chunk)
             body += chunk
+            if span is None and len(body) > LARGEST_WHOLE:
+                raise ReadError(f"{masked(str(response.url))}: more than {LARGEST_WHOLE:,} bytes came, and no end")
             if ignored and span and len(body) >= span[1]:
                 response.close()
                 break
@@ -492,8 +445,9 @@ class _Local(_Backend):
         with path.open("rb") as file:
             if span is None:
                 return file.read(), about.st_size
-            file.seek(span[0])
-            return file.read(span[1] - span[0]), about.st_size
+            start, end = (min(place, about.st_size) for place in span)  # a petabyte can neither be sought nor made room for
+            file.seek(start)
+            return file.read(end - start), about.st_size
 
 
 class _Memory(_Backend):

@@ -122,13 +122,18 @@ class TiledPlane:
                 values: NDArray[Any] = hdus[1].data
         except Exception as exc:  # the class of the unpacker's own errors is private to astropy
             raise FormatError(f"{self.hdu.name} is damaged: its tiles cannot be unpacked ({exc})") from exc
+        (top, bottom), (left, right) = self._pixels_of(tiles)
+        if values is None or values.shape != (bottom - top, right - left):  # a card that stands twice, the second time otherwise
+            raise FormatError(f"{self.hdu.name} is damaged: its tiles do not unpack to an image")
         return values
 
+    def _pixels_of(self, tiles: _Tiles) -> tuple[tuple[int, int], ...]:
+        """Return the first row and the one after the last of a block of tiles, and the same of its columns."""
+        spans = zip((tiles.rows, tiles.columns), self._tile, self.shape, strict=True)
+        return tuple((first * size, min(stop * size, length)) for (first, stop), size, length in spans)
+
     def _header_of(self, tiles: _Tiles, count: int, heap: int) -> bytes:
-        (top, bottom), (left, right) = (
-            (first * size, min(stop * size, length))
-            for (first, stop), size, length in zip((tiles.rows, tiles.columns), self._tile, self.shape, strict=True)
-        )
+        (top, bottom), (left, right) = self._pixels_of(tiles)
         new = {"NAXIS2": count, "PCOUNT": heap, "THEAP": None, "ZNAXIS1": right - left, "ZNAXIS2": bottom - top}
         text = self.hdu.header.text
         cards = []

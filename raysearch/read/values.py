@@ -35,10 +35,11 @@ def physical(raw: NDArray[Any], header: Header, bitpix: int, *, floating: bool) 
             flipped = raw.astype(raw.dtype.newbyteorder("=")).view(f"u{bitpix // 8}") ^ (1 << bitpix - 1)
             return flipped.view(OTHER_SIGN[bitpix][1])
     values: NDArray[Any] = raw.astype(FLOATS[bitpix])
-    if scale != 1:
-        values *= scale
-    if zero != 0:
-        values += zero
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too large is infinite, as in every other array
+        if scale != 1:
+            values *= scale
+        if zero != 0:
+            values += zero
     if bitpix > 0 and blank is not None:
         values[raw == blank] = np.nan
     return values

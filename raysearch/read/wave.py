@@ -93,7 +93,8 @@ def _linear(header: Header, planes: int, axis: int, *, step_needed: bool) -> NDA
     start = 0.0 if step_needed else 1.0
     reference = header.number(reference_key, start)
     pixels = np.arange(1, planes + 1, dtype=np.float64)
-    return header.number(value_key, start) + (pixels - reference) * step
+    with np.errstate(over="ignore", invalid="ignore"):  # what is no number is told by the check
+        return header.number(value_key, start) + (pixels - reference) * step
 
 
 def _looked_up(places: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -154,5 +155,6 @@ def column_values(hdu: Hdu, data: bytes, name: str) -> NDArray[np.float64]:
     if form[2] not in NUMBERS or not count * rows or at + width > row_bytes:
         raise FormatError(f"{hdu.name}: the column {name} ({rows} rows of {form[0]!r}) holds no wavelengths")
     cells = np.frombuffer(data, np.uint8, rows * row_bytes).reshape(rows, row_bytes)[:, at : at + width]
-    values = np.ascontiguousarray(cells).view(NUMBERS[form[2]]).astype(np.float64).ravel()
+    with np.errstate(invalid="ignore"):  # a number that is none stays none
+        values = np.ascontiguousarray(cells).view(NUMBERS[form[2]]).astype(np.float64).ravel()
     return values * header.number(f"TSCAL{n}", 1.0) + header.number(f"TZERO{n}", 0.0)

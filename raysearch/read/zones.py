@@ -91,6 +91,7 @@ class Zones:
         """As text, without END."""
         self._centres = None if self.effective else zone_centres(hdu, version)
         self._shape = shape
+        self._kept: dict[int, Psf] = {}
 
     def span(self, x: float, y: float) -> Span:
         """Return where the function of a place lies, in all likelihood."""
@@ -99,23 +100,24 @@ class Zones:
     async def load(self, file: FitsFile, x: float, y: float) -> Psf:
         """Return the function of the zone whose centre is nearest to a place on the whole image, pixels counted from 0.
 
+        Places of one zone share its array.
+
         Raises
         ------
         FormatError
             The extension contradicts itself.
         """
         number = self._number(x, y)
-        data = await self._read(file, *self._span(number))
-        if not self.effective:
-            return self._psf(np.frombuffer(data, RAW[self.hdu.bitpix]).reshape(self.hdu.shape[1:]), "OVERSAMP")
-        one = replace(self.hdu, shape=(1, self.hdu.shape[1]))
-        if not _holds(one, data, *self._inside(x, y)):
-            data = await self._nearest_row(file, x, y)
-        values = column_values(one, data, "EPSF")
-        side = math.isqrt(values.size)
-        if side**2 != values.size:
-            raise FormatError(f"{self.hdu}: its functions of {values.size} values are no squares")
-        return self._psf(values.reshape(side, side), "OVSMPX")
+        if self.effective and not _holds(self._one, await self._read(file, *self._span(number)), *self._inside(x, y)):
+            number = await self._nearest_row(file, x, y)
+        if number not in self._kept:
+            self._kept[number] = self._psf(await self._read(file, *self._span(number)))
+        return self._kept[number]
+
+    @property
+    def _one(self) -> Hdu:
+        """The table as if it had one row."""
+        return replace(self.hdu, shape=(1, self.hdu.shape[1]))
 
     def _number(self, x: float, y: float) -> int:
         """Return the plane or the row of a place; that of a table as long as it has the usual grid."""
@@ -131,12 +133,11 @@ class Zones:
     def _inside(self, x: float, y: float) -> tuple[float, float]:
         return min(max(x, 0.0), self._shape[1] - 1.0), min(max(y, 0.0), self._shape[0] - 1.0)
 
-    async def _nearest_row(self, file: FitsFile, x: float, y: float) -> bytes:
-        """Return the row of a table of another grid, by a look at all of them."""
+    async def _nearest_row(self, file: FitsFile, x: float, y: float) -> int:
+        """Return which row of a table of another grid is that of a place, by a look at all of them."""
         table = await self._read(file, self.hdu.data_offset, self.hdu.data_offset + self.hdu.data_size)
         centres = [column_values(self.hdu, table, f"{axis}CENTER") for axis in "XY"]
-        start, end = self._span(int(np.hypot(centres[0] - x, centres[1] - y).argmin()))
-        return table[start - self.hdu.data_offset : end - self.hdu.data_offset]
+        return int(np.hypot(centres[0] - x, centres[1] - y).argmin())
 
     def _span(self, number: int) -> Span:
         size = self.hdu.data_size // self.hdu.shape[0]
@@ -149,9 +150,15 @@ class Zones:
             raise TruncatedFile(f"truncated: it ends inside of {self.hdu.name}")
         return data
 
-    def _psf(self, values: NDArray[Any], keyword: str) -> Psf:
-        native = values.astype(values.dtype.newbyteorder("="))
+    def _psf(self, data: bytes) -> Psf:
+        """Return the function of a plane or a row."""
+        values = column_values(self._one, data, "EPSF") if self.effective else np.frombuffer(data, RAW[self.hdu.bitpix])
+        shape = (math.isqrt(values.size),) * 2 if self.effective else self.hdu.shape[1:]
+        if math.prod(shape) != values.size:
+            raise FormatError(f"{self.hdu}: its functions of {values.size} values are no squares")
+        native = values.reshape(shape).astype(values.dtype.newbyteorder("="))
         native.setflags(write=False)
+        keyword = "OVSMPX" if self.effective else "OVERSAMP"
         return Psf(native, self.hdu.header.integer(keyword, None, low=1), self.effective)
 
 

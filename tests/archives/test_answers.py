@@ -193,7 +193,7 @@ def test_no_secret_is_kept(tmp_path):
     [file] = files(tmp_path)
     assert b"hunter2" not in file.read_bytes()
     _, query = Answers(tmp_path, "offline").get("SIMBAD", archive.url, "SELECT 1", archive)
-    assert query.url == "https://host/tap"
+    assert query.url == "https://host/tap?token=***"
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,15 @@
 """Table files of every kind, whole and broken."""
 
+import contextlib
+import gzip
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from astropy.table import Table
 from pyarrow import feather, parquet
 
+from raysearch.archives import files
 from raysearch.archives.files import load, rows_told
 from raysearch.errors import TableError
 
@@ -181,3 +185,43 @@ def test_rows_are_told_in_runs():
     assert rows_told([3]) == "row 3"
     assert rows_told([3, 4, 5, 9]) == "rows 3-5, 9"
     assert rows_told(list(range(0, 200, 2))).endswith("56, 58, and more")
+
+
+def test_a_packed_table_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LARGEST_UNPACKED", 100_000)
+    with pytest.raises(TableError, match="unpacks to more than 100,000 bytes"):
+        text(tmp_path, gzip.compress(bytes(10_000_000)), "t.fits.gz")
+
+
+@pytest.mark.parametrize("damage", [lambda packed: packed[:-9], lambda packed: packed[:40] + b"\xff" * 40 + packed[80:]])
+def test_a_packed_table_that_is_damaged_is_refused(tmp_path, damage):
+    Table(ROWS).write(tmp_path / "t.fits")
+    with pytest.raises(TableError, match="cannot be read"):
+        text(tmp_path, damage(gzip.compress((tmp_path / "t.fits").read_bytes())), "u.fits.gz")
+
+
+def test_a_votable_with_a_nameless_field_is_an_error_of_ours(tmp_path):
+    document = (
+        '<VOTABLE version="1.4"><RESOURCE><TABLE><FIELD datatype="double"/><DATA><TABLEDATA><TR><TD>1</TD></TR></TABLEDATA></DATA>'
+        "</TABLE></RESOURCE></VOTABLE>"
+    )
+    with pytest.raises(TableError, match=r"cannot be read as \.vot"):
+        text(tmp_path, document, "t.vot")
+
+
+def test_a_votable_whose_entities_multiply_is_refused(tmp_path):
+    levels = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 12))
+    document = f'<!DOCTYPE VOTABLE [<!ENTITY e0 "ha">{levels}]><VOTABLE version="1.4"><DESCRIPTION>&e11;</DESCRIPTION></VOTABLE>'
+    with pytest.raises(TableError, match=r"cannot be read as \.vot"):
+        text(tmp_path, document, "t.vot")
+
+
+def test_a_votable_that_names_a_file_as_an_entity_does_not_read_it(tmp_path):
+    (tmp_path / "secret").write_text("hunter2")
+    document = (
+        f'<!DOCTYPE VOTABLE [<!ENTITY s SYSTEM "file://{tmp_path}/secret">]><VOTABLE version="1.4"><RESOURCE><TABLE>'
+        '<FIELD name="a" datatype="char" arraysize="*"/><DATA><TABLEDATA><TR><TD>&s;</TD></TR></TABLEDATA></DATA></TABLE>'
+        "</RESOURCE></VOTABLE>"
+    )
+    with contextlib.suppress(TableError):
+        assert "hunter2" not in str(text(tmp_path, document, "t.vot").data.to_pydict())

@@ -403,3 +403,19 @@ def test_a_long_query_is_cut_in_the_line(quick):
     with on_waiting(told.append), waiting_for("SELECT " + "x, " * 500):
         time.sleep(0.15)
     assert len(told[0]) < 160
+
+
+def test_an_answer_that_unpacks_without_end_is_refused(serve, hasty, monkeypatch):
+    monkeypatch.setattr(http, "LARGEST_ANSWER", 1_000_000)
+    service = serve(serve.reply("x" * 10_000_000, manner="gzip"))
+    with open_session("MAST", hasty) as session, pytest.raises(ArchiveError, match="more than 1,000,000 bytes"):
+        session.get(service.url)
+    assert len(service.asked) == 1
+
+
+def test_messages_show_no_secrets_of_an_address(serve, hasty):
+    service = serve(serve.reply(status=503))
+    with open_session("MAST", hasty) as session, pytest.raises(ArchiveUnavailable) as caught:
+        session.get(f"{service.url}/x?token=hunter2")
+    assert "token=***" in str(caught.value)
+    assert "hunter2" not in str(caught.value)

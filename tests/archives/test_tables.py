@@ -252,6 +252,14 @@ def test_exact_duplicates_collapse(tmp_path):
     assert observations(tmp_path, "obs_id,uri\nB,/b.fits\nA,/a.fits\nB,/b.fits\n")["obs_id"].to_pylist() == ["A", "B"]
 
 
+def test_a_second_target_on_one_file_is_not_lost_without_a_word(tmp_path):
+    (tmp_path / "mine.csv").write_text("uri,target_name\na.fits,x\nb.fits,x\na.fits,x\na.fits,y\n")
+    read = read_observations(tmp_path / "mine.csv")
+    assert read.table["target_name"].to_pylist() == ["x", "x"]
+    [told] = read.problems
+    assert told.startswith("row 4 left out: the file and obs_id of an earlier row; give it an obs_id of its own")
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -59,3 +60,32 @@ def test_across_the_meridian_and_far_away() -> None:
 def test_what_is_no_image_of_the_sky_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(FormatError, match="celestial WCS"):
         Celestial(text_of(CARDS | changes))
+
+
+@pytest.mark.parametrize("key", ["A_ORDER", "B_ORDER", "AP_ORDER", "BP_ORDER"])
+@pytest.mark.parametrize("order", [10, 2880, 10**9, -1])
+def test_a_distortion_of_an_order_that_none_has_is_not_looked_for_coefficient_by_coefficient(key: str, order: int) -> None:
+    with pytest.raises(FormatError, match=f"{key} = {order}"):
+        Celestial(text_of(CARDS | {key: order}))
+
+
+@pytest.mark.parametrize("change", [{"CTYPE1": 1}, {"CTYPE2": True}, {"RADESYS": 5}, {"CUNIT1": 3.0}])
+def test_a_number_in_the_place_of_a_text_is_an_error_of_the_format(change: dict[str, object]) -> None:
+    with contextlib.suppress(FormatError):
+        Celestial(text_of(CARDS | change))
+
+
+def test_cards_that_astropy_mends_are_no_matter_here() -> None:
+    text = text_of(CARDS) + "EQUINOX = 1D400 abc".ljust(80) + "LONPOLE = 'x".ljust(80)
+    with contextlib.suppress(FormatError):
+        Celestial(text)
+
+
+@pytest.mark.parametrize("card", ["A_2_0   = 1E400", "BP_1_0  = -1D999", "CRVAL1  = 1E400", "CD1_1   = 1E400"])
+def test_a_distortion_beyond_all_numbers_does_not_put_targets_where_no_pixel_is(card: str) -> None:
+    orders = {"A_ORDER": 2, "B_ORDER": 2, "AP_ORDER": 2, "BP_ORDER": 2, "A_1_1": 1e-5, "B_1_1": 1e-5}
+    names = {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP"}
+    rest = {key: value for key, value in (CARDS | orders | names).items() if key != card[:8].rstrip()}
+    assert Celestial(text_of(CARDS | orders | names)).scale_deg > 0
+    with pytest.raises(FormatError, match="celestial WCS"):
+        Celestial(text_of(rest) + card.ljust(80))

@@ -667,3 +667,24 @@ def test_a_place_that_refuses_in_whatever_way_is_followed_by_the_next(loopback: 
     reader = CubeReader(StoreConfig(retries=0, memory={"memory://second": jwst()}), (LINE,), 5)
     got, _ = read(reader, observe(uris=(f"{loopback.url}/a", "memory://second")))
     assert got.uri == "memory://second"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"CRVAL3": 1e308, "CDELT3": 1e308}, {"CDELT3": -1e308}, {"CUNIT3": "10**400 m"}, {"CUNIT3": "10**999 Hz"}]
+)
+def test_an_axis_beyond_all_numbers_is_an_error_of_the_format(changes: dict[str, Any]) -> None:
+    fails(jwst(**changes), FormatError, "axis|CUNIT3")
+
+
+def test_a_scale_beyond_all_numbers_makes_infinities_and_no_error() -> None:
+    data = bytearray(single(np.full((120, 3, 3), 30000, "i2")))
+    at = data.index(b"CUNIT3")
+    data[at:at] = b"BSCALE  = 1E39".ljust(80)
+    end = data.index(b"END".ljust(80), at)
+    del data[end + 80 : end + 160]
+    scaled, _ = read(reader_of(bytes(data), window=2))
+    assert np.isinf(scaled.windows[0].sci).all()
+
+
+def test_a_distortion_of_an_order_that_none_has_is_refused_before_anything_is_drawn_with_it() -> None:
+    fails(jwst(A_ORDER=2880), FormatError, "A_ORDER = 2880")

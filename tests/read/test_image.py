@@ -495,13 +495,14 @@ def test_the_service_is_asked_where_no_range_can_be_had() -> None:
 
 def test_at_most_four_cutouts_are_under_way() -> None:
     service = Service()
-    with pytest.raises(NothingToSearch, match="none of the 12 targets' boxes"):
+    with pytest.raises(NothingToSearch, match="refused every box"):
         served(service, *(target_at(300 + 9 * i, 80, name=f"T{i}") for i in range(12)), through="cutouts")
     assert service.most == 4
 
 
-def test_targets_that_the_service_refuses_are_off_the_image() -> None:
-    with pytest.raises(NothingToSearch, match="the target's box does not meet the image"):
+def test_targets_that_the_service_refuses_are_said_to_be_refused() -> None:
+    """It was said that they were off the image, which nobody had looked at."""
+    with pytest.raises(NothingToSearch, match="the cutout service refused every box, as it does those that do not meet the image"):
         served(Service(), TARGETS[2], through="cutouts")
 
 

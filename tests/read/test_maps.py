@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -42,6 +44,37 @@ def test_boxes_of_the_detectors_file_header_once() -> None:
         assert usage.requests == requests
     ((start, end),) = asyncio.run(maps.spans(3, "IMAGE", boxes))
     assert end - start == 8 * 160
+
+
+def test_a_map_is_read_whole_once_its_boxes_cost_as_much() -> None:
+    usage, wide = Usage(), np.add.outer(np.arange(300) * 1000.0, np.arange(400)).astype("f4")
+    maps = maps_of(usage, map3=product(IMAGE=wide))
+    costs = []
+    for y in range(0, 170, 40):
+        (got,) = asyncio.run(maps.load(3, "IMAGE", (300, 400), [Box(7, y, 9, y + 130)]))
+        np.testing.assert_array_equal(got, wide[y : y + 130, 7:9])
+        costs.append(usage.bytes_read)
+
+    assert np.diff(costs).tolist() == [130 * 1600, 300 * 1600, 0, 0]
+    assert costs[0] < 150 * 1600
+
+
+def test_a_map_that_did_not_come_is_asked_for_again() -> None:
+    usage, wide = Usage(), np.zeros((300, 400), "f4")
+    content = product(IMAGE=wide)
+    down = [False]
+
+    async def fetch(spans: Sequence[tuple[int, int]]) -> list[bytes]:
+        usage.requests += 1
+        if down[0]:
+            raise StoreUnavailable("down")
+        return [content[start:end] for start, end in spans]
+
+    maps = Maps("x{detector}", lambda _: FitsFile(fetch), Kept())
+    for down[0] in (False, False, True, False, False):
+        with pytest.raises(StoreUnavailable) if down[0] else nullcontext():
+            asyncio.run(maps.load(1, "IMAGE", (300, 400), [Box(0, 20, 3, 160)]))
+    assert usage.requests == 1 + 2 + 2
 
 
 def test_values_between_pixels() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from raysearch.errors import FormatError, RequestRefused, StoreUnavailable
 from raysearch.model import Target, Usage
+from raysearch.read import service
 from raysearch.read.service import MARGIN_DEG, CutoutService
 
 TARGETS = (Target("a", 10.5, -3.25), Target("b", 0.0, 89.0))
@@ -63,3 +64,12 @@ def test_a_failure_is_told() -> None:
         fetch(Answers(b"one", StoreUnavailable("down")))
     with pytest.raises(FormatError, match="damaged file"):
         fetch(Answers(gzip.compress(b"one" * 99)[:-9], b"two"))
+
+
+def test_a_small_answer_that_unpacks_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "LARGEST", 100_000)
+    assert len(fetch(Answers(gzip.compress(bytes(100_000)), gzip.compress(b"b")))) == 2
+    bomb = gzip.compress(bytes(10_000_000))
+    assert len(bomb) < 20_000
+    with pytest.raises(FormatError, match="unpacks to more than 100,000 bytes"):
+        fetch(Answers(bomb, bomb))

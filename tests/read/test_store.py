@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raysearch.errors import ConfigError, ProductForbidden, ProductNotFound, ReadError, StoreUnavailable
+from raysearch.masking import masked
 from raysearch.model import Store, Usage
 from raysearch.read import store as store_module
-from raysearch.read.addresses import AT_ONCE, is_astray, named
+from raysearch.read.addresses import AT_ONCE, is_astray
 from raysearch.read.store import StoreConfig, open_store
 
 DATA = bytes(range(256)) * 40
@@ -468,12 +469,12 @@ def test_a_host_that_takes_few_at_a_time_is_asked_no_more_and_keeps_nobody_else_
         ("/data/a@b.fits", "/data/a@b.fits"),
         ("https://me:secret@host/x.fits", "https://host/x.fits"),
         ("https://host/f?uri=mast:JWST/product/x.fits", "https://host/f?uri=mast:JWST/product/x.fits"),
-        ("https://me:secret@[::1/x?token=abc", "[::1/x"),
+        ("https://me:secret@[::1/x?token=abc", "https://[::1/x?token=***"),
         ("https://host/f?uri=mast:x&token=abc&X-Amz-Signature=ff", "https://host/f?uri=mast:x&token=***&X-Amz-Signature=***"),
     ],
 )
 def test_messages_show_addresses_without_secrets(uri: str, shown: str) -> None:
-    assert named(uri) == shown
+    assert masked(uri) == shown
 
 
 # --- files -------------------------------------------------------------------------------------------------------------------
@@ -532,3 +533,22 @@ def test_the_configuration_travels() -> None:
 def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         StoreConfig(**wrong)
+
+
+def test_a_petabyte_of_a_small_file_is_what_there_is(tmp_path: Path) -> None:
+    (tmp_path / "x.fits").write_bytes(DATA)
+    store, usage = open_store(StoreConfig()), Usage()
+    assert asyncio.run(store.get_ranges(str(tmp_path / "x.fits"), [(5, 2**50), (2**50, 2**51)], usage)) == [DATA[5:], b""]
+    assert usage.bytes_read == len(DATA) - 5
+
+
+def test_a_file_without_end_is_not_taken_in(http: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "LARGEST_WHOLE", 100)
+    http.put("cube.fits", DATA[:101])
+    with pytest.raises(ReadError, match="more than 100 bytes came"):
+        http.run(lambda store, usage: store.get(http.uri("cube.fits"), usage))
+
+
+def test_an_address_whose_signature_was_masked_is_not_asked_for() -> None:
+    with pytest.raises(ProductForbidden, match="its signature was left out"):
+        asyncio.run(open_store(StoreConfig()).get("https://host/x.fits?X-Amz-Signature=***", Usage()))

@@ -114,6 +114,19 @@ def test_a_table_of_another_order_is_searched() -> None:
     assert (psf.values == 1 + 21 * 18).all()
 
 
+@pytest.mark.parametrize("reversed_rows", [False, True])
+@pytest.mark.parametrize("effective", [False, True])
+def test_places_of_one_zone_share_one_array(effective: bool, reversed_rows: bool) -> None:
+    usage, made = Usage(), table() if effective else cube()
+    if effective and reversed_rows:
+        made.data = made.data[::-1].copy()
+    file, hdu = opened(made, usage)
+    zones = Zones(hdu, "7.0.5", SHAPE)
+    first, same, other = (asyncio.run(zones.load(file, x, y)).values for x, y in ((3.0, 7.0), (3.1, 7.1), (20.0, 50.0)))
+    assert first is same
+    assert (first != other).all()
+
+
 def test_what_has_no_known_form_is_refused() -> None:
     _, hdu = opened(fits.ImageHDU(np.zeros((3, 3), "f4"), name="PSF"), Usage())
     with pytest.raises(FormatError, match="no PSF in a form that is known"):

@@ -1,0 +1,144 @@
+"""Broken files, searches, tables and footprints end with a result or an error of ours: a few cases of what `scripts/fuzz` runs."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raysearch.errors import FormatError, RaysearchError
+from raysearch.testing import fuzzing
+from raysearch.testing.cards import BLOCK, header
+from raysearch.testing.fuzzing import SUBJECTS, Subject, Tally, fuzz, read_cube, run
+from raysearch.testing.mutations import FLOATS, STRUCTURE, VALUES, FitsSeed
+
+CASES = {"cubes": 150, "detection": 40, "images": 60, "cutouts": 20, "tables": 60, "searches": 200, "regions": 500}
+
+
+def told(tally: Tally) -> list[str]:
+    return [f"{fault.error!r} for {fault.data[:200]!r}" for fault in tally.faults]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_broken_input_ends_as_anything_but_a_result_or_an_error_of_ours(name: str) -> None:
+    tally = fuzz(SUBJECTS[name], CASES[name], seed=2026)
+    assert not told(tally)
+    assert tally.cases == CASES[name]
+    assert len(tally.endings) > 1, "some inputs are still sound, else nothing behind the first check is tried"
+
+
+def test_all_subjects_are_tried() -> None:
+    assert set(CASES) == set(SUBJECTS)
+
+
+cards = st.builds(
+    lambda keyword, value: f"{keyword:<8}= {value}".ljust(80)[:80],
+    st.sampled_from(STRUCTURE),
+    st.sampled_from([value for value in VALUES if value.isascii()])
+    | st.integers().map(str)
+    | st.floats().map(repr)
+    | st.text(st.characters(max_codepoint=126), max_size=70),
+)
+first = {"cube": "SIMPLE  =                    T".ljust(80), "image": "XTENSION= 'IMAGE   '".ljust(80)}
+shape = [
+    f"{key:<8}= {value:>20}".ljust(80)
+    for key, value in (("BITPIX", -32), ("NAXIS", 3), ("NAXIS1", 2), ("NAXIS2", 2), ("NAXIS3", 9))
+]
+
+
+@settings(max_examples=100, derandomize=True, deadline=None, database=None)
+@given(st.lists(cards, max_size=12), st.lists(cards, max_size=30), st.binary(max_size=200))
+def test_no_header_ends_as_anything_but_a_result_or_an_error_of_ours(primary: list[str], science: list[str], data: bytes) -> None:
+    content = (header([first["cube"], *shape[:1], *primary]) + header([first["image"], *shape, *science])).replace(b"\x00", b" ")
+    assert not told(run(SUBJECTS["cubes"], [content + data + bytes(BLOCK)]))
+
+
+def filled(value: float) -> bytes:
+    """Return a cube all of whose pixels have one value."""
+    seed = fuzzing.cube_seeds()[0]
+    start, cards_there = seed.headers[1]
+    begin = start + -(-cards_there * 80 // BLOCK) * BLOCK
+    with np.errstate(over="ignore", under="ignore"):
+        pixels = np.full(40 * 5 * 6, value, ">f4").tobytes()
+    return seed.content[:begin] + pixels + seed.content[begin + len(pixels) :]
+
+
+@pytest.mark.parametrize("value", FLOATS)
+def test_a_cube_of_one_value_whatever_it_is_can_be_searched(value: float) -> None:
+    tally = run(SUBJECTS["detection"], [filled(value), filled(value) + b" "])
+    assert not told(tally)
+    assert set(tally.endings) <= {"records", "nothing"}
+
+
+def test_of_two_extensions_of_one_name_the_first_counts() -> None:
+    seed = fuzzing.cube_seeds()[0]
+    sci, err = (seed.content[start:] for start, _ in seed.headers[1:3])
+    length = len(sci) - len(err)
+    twice = seed.content[: seed.headers[1][0]] + sci[:length] + filled(7.0)[seed.headers[1][0] :]
+    one, other = read_cube(seed.content), read_cube(twice)
+    assert {name for window in other.windows for name in window.planes} <= {"SCI", "ERR", "DQ", "WMAP"}
+    for mine, theirs in zip(one.windows, other.windows, strict=False):
+        assert np.array_equal(mine.sci[:1], theirs.sci[:1], equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"), [("NAXIS3", 2**48), ("NAXIS1", 10**15), ("PCOUNT", 2**62), ("NAXIS2", -5), ("GCOUNT", 10**30)]
+)
+def test_a_header_that_promises_a_petabyte_or_less_than_nothing_is_damaged(keyword: str, value: int) -> None:
+    seed = fuzzing.cube_seeds()[0]
+    start, count = seed.headers[1]
+    at = next(
+        at for at in range(start, start + 80 * count, 80) if seed.content[at : at + 8].rstrip() in {keyword.encode(), b"BUNIT"}
+    )
+    content = seed.content[:at] + f"{keyword:<8}= {value}".ljust(80).encode() + seed.content[at + 80 :]
+    with pytest.raises(FormatError, match="damaged"):
+        read_cube(content)
+
+
+def broken(_: bytes) -> str:
+    raise KeyError("x")
+
+
+def endless(_: bytes) -> str:
+    while True:
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("handle", "ending"), [(broken, "FAULT KeyError"), (endless, "FAULT TookTooLong")])
+def test_what_is_looked_for_is_found(handle: Callable[[bytes], str], ending: str) -> None:
+    tally = run(Subject("x", lambda rng: b"", handle), [b"input"], seconds=0.05)
+    assert tally.endings == {ending: 1}
+    assert tally.faults[0].data == b"input"
+
+
+def test_an_error_of_ours_is_no_fault() -> None:
+    def refused(_: bytes) -> str:
+        raise RaysearchError("no")
+
+    tally = run(Subject("x", lambda rng: b"", refused), [b""])
+    assert tally.endings == {"RaysearchError": 1}
+    assert not tally.faults
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_the_same_seed_gives_the_same_inputs(name: str) -> None:
+    one, other, third = (SUBJECTS[name].make(random.Random(seed)) for seed in (1, 1, 2))
+    assert one == other != third
+
+
+def test_a_seed_knows_its_headers() -> None:
+    content = header([first["cube"], *shape[:1], shape[1].replace("3", "0")])
+    assert FitsSeed.of(content).headers == ((0, 4),)
+
+
+def test_a_second_card_that_says_that_tiles_are_no_image_is_damage() -> None:
+    seed = fuzzing.image_seeds()[1]
+    start, count = next((at, n) for at, n in seed.headers if b"ZCMPTYPE" in seed.content[at : at + 80 * n])
+    end = start + 80 * (count - 1)
+    content = seed.content[: end - 80] + b"XTENSION= 1".ljust(80) + seed.content[end:]
+    assert fuzzing.run(SUBJECTS["images"], [content]).endings == {"FormatError": 1}

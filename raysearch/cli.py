@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError, RaysearchError
+from .masking import masked, masked_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return command(options)
     except RaysearchError as error:
-        print(f"raysearch: {error}", file=sys.stderr)
+        print(f"raysearch: {masked(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         kept = "; what is done is kept: the same command goes on from here" if command is _run else ""
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - Python flushes it once more at its end
         return 141
     except OSError as error:
-        print(f"raysearch: {error}", file=sys.stderr)
+        print(f"raysearch: {masked(str(error))}", file=sys.stderr)
         return 2
 
 
@@ -95,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.add_argument("--marks", type=Path, metavar="FILE", help="take the marks that the page has exported, and show them")
     report.add_argument(
-        "--redraw", nargs="*", metavar="OBS_ID", help="read the pixels again and draw; without a name, all that have no figures"
+        "--redraw", nargs="*", metavar="OBS_ID", help="read the pixels again and draw; without a name, all not drawn yet"
     )
     report.add_argument("--live", action="store_true", help="serve the page on this machine, and follow the run; Ctrl-C ends it")
     report.add_argument("--port", type=_port, default=0, metavar="N", help="where --live listens (default: any that is free)")
@@ -197,12 +198,12 @@ def _say_work(search: Search, since: Path | None, limit: int | None, *, in_full:
     for (service, url), queries in _by_service(work.queries).items():
         print(f"  {service}: {_told(queries)}")
         if in_full:
-            print(f"    {url}")
-            print("".join(f"    {_one_line(query.text)}\n" for query in queries[:SHOWN_ROWS]), end="")
+            print(f"    {masked(url)}")
+            print("".join(f"    {masked(_one_line(query.text))}\n" for query in queries[:SHOWN_ROWS]), end="")
             if len(queries) > SHOWN_ROWS:
                 print(f"    and {len(queries) - SHOWN_ROWS:,} queries more like these")
     for note in work.notes[:SHOWN_ROWS]:
-        print(f"  note: {note}")
+        print(f"  note: {masked(note)}")
     if len(work.notes) > SHOWN_ROWS:
         print(f"  and {len(work.notes) - SHOWN_ROWS:,} notes more; the run.json of a run has them all")
     funnel = work.funnel
@@ -369,7 +370,7 @@ def _query(options: argparse.Namespace) -> int:
     if options.out:
         print(f"\nobservations: {work.write(options.out)}")
     if options.table:
-        tables.write(work.table, options.table)
+        tables.write(masked_table(work.table), options.table)
         print(f"\n{work.table.num_rows:,} rows -> {options.table}")
     return 0
 

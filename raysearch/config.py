@@ -51,6 +51,7 @@ _WHAT: dict[Kind, tuple[str, ...]] = {
 _HOW = ("report", "run", "services")
 _DETECTORS: dict[Kind, str] = {"lines": "lines", "images": "cutouts", "pairs": "difference"}
 """The detector of each kind of search that names none."""
+_DETECTORS_OF_SPHEREX = [f"SPHEREx-D{number}" for number in range(1, 7)]
 _PIXEL_DEG = 6.15 / 3600.0
 """The side of a SPHEREx pixel (Explanatory Supplement)."""
 _UNITS = {
@@ -93,6 +94,14 @@ class SearchConfig:
         effective = self.to_dict()
         what = {section: effective[section] for section in _WHAT[self.kind]}
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts of every address that the search gives: the only ones of the user's own network that an archive may name."""
+        services = [getattr(self.services, f.name) for f in fields(self.services)]
+        given = [self.observations.url, self.images.solid_angles, self.images.wavelengths, *services]
+        found = [convert.host(value) for value in given if isinstance(value, str)]
+        return tuple(sorted({host for host in found if host}))
 
     @property
     def method(self) -> dict[str, Any]:
@@ -230,6 +239,10 @@ def _check_kind(config: SearchConfig, source: str) -> None:
             raise ConfigError(f"{source}: [{section}] {min(keys)} {_ELSEWHERE[config.kind, section]}")
     if config.kind == "pairs" and not config.targets.given:
         raise ConfigError(f"{source}: pairs of images are chosen around [targets], and there are none; {_GIVE_TARGETS}")
+    for key in ("solid_angles", "wavelengths"):
+        address = getattr(config.images, key)
+        if config.kind == "pairs" and address and "{detector}" not in address:
+            raise ConfigError(f"{source}: [images] {key} names one file for two bands; write {{detector}} where the number stands")
     if config.kind == "pairs" and config.spectra.size < 2.0 * config.spectra.annulus_px[1] * _PIXEL_DEG:
         outer = config.spectra.annulus_px[1]
         needed = f"{2.0 * outer * _PIXEL_DEG:.2g} deg"
@@ -277,6 +290,9 @@ def _check_archive(observations: Observations, source: str) -> None:
             f'{source}: [observations] filters are asked of IRSA only for collection = "spherex_qr2" (or another release) with '
             "near_targets = true; use wavelength"
         )
+    if unknown := [name for name in observations.filters if observations.spherex_release and name not in _DETECTORS_OF_SPHEREX]:
+        near = convert.nearest(unknown[0], _DETECTORS_OF_SPHEREX)
+        raise ConfigError(f"{source}: [observations] filters has {unknown[0]!r}, which is no detector of SPHEREx{near}")
 
 
 def from_dict(document: Mapping[str, Any], *, folder: Path | None = None, source: str = "search") -> SearchConfig:

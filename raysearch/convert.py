@@ -47,6 +47,14 @@ def number(value: Any, _: Path) -> float:
     return finite
 
 
+def share(value: Any, folder: Path) -> float:
+    """Return a part of a whole: 0 to 1."""
+    given = number(value, folder)
+    if not 0 <= given <= 1:
+        raise ValueError(f"wants a number from 0 to 1, not {value!r}")
+    return given
+
+
 def count(value: Any, _: Path) -> int:
     """Return a whole number, 0 or more."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
@@ -96,6 +104,14 @@ def address(value: Any, folder: Path) -> str:
     if given and not usable:
         raise ValueError(f"wants an address that begins with https:// or http://, not {value!r}")
     return given
+
+
+def host(value: str) -> str:
+    """Return the host that an address names; empty where it names none."""
+    try:
+        return (urlsplit(value).hostname or "").rstrip(".") if "://" in value else ""
+    except ValueError:
+        return ""
 
 
 def detector(value: Any, folder: Path) -> str:

@@ -224,12 +224,13 @@ class Search:
         """Measure the spectra of the sources found, as far as they are asked for: a search of its own, in a folder of its own."""
         if not (folder / products.SOURCES).exists():
             return
-        found = products.chosen(read_arrow(folder / products.SOURCES), self.config.spectra)
+        chosen = products.chosen(read_arrow(folder / products.SOURCES), self.config.spectra)
+        found = products.with_neighbours(chosen, read_candidates(folder))
         search = Search(products.spectra_search(self.config, found, folder), self.answers)
         measured = candidate_schema(search._detector().columns, lines=False).empty_table()
-        if found.num_rows:
+        if chosen.num_rows:
             measured = search.run(folder / products.SPECTRA, observers=observers).arrow("candidates")
-        write_arrow(folder / products.SPECTRA_TABLE, products.tidy(measured))
+        write_arrow(folder / products.SPECTRA_TABLE, products.tidy(measured, chosen["name"]))
 
     def job(self) -> Job:
         """Return what every observation of this search goes through: reader, detector, illustrator, whether or not a run draws."""
@@ -248,6 +249,7 @@ class Search:
             s3_signed=services.s3_signed,
             read_timeout_s=services.timeout,
             max_concurrent=self.config.run.concurrency,
+            hosts=self.config.hosts if self.config.observations.archive else None,
         )
         # What an archive lists and nobody has is a fact about the archive; what a user lists and nobody has is a mistake.
         missing: Literal["skipped", "failed"] = "skipped" if self.config.observations.archive else "failed"
@@ -280,8 +282,15 @@ class Search:
         )
 
     def _job(self, reader: Reader, detector: Detector, illustrator: Illustrator | None = None) -> Job:
-        lines, concurrency = self.config.kind == "lines", self.config.run.concurrency
-        return Job(reader, detector, config_hash=self.config.hash, lines=lines, concurrency=concurrency, illustrator=illustrator)
+        return Job(
+            reader,
+            detector,
+            config_hash=self.config.hash,
+            lines=self.config.kind == "lines",
+            concurrency=self.config.run.concurrency,
+            illustrator=illustrator,
+            figures_share=self.config.report.share,
+        )
 
     def _illustrator(self, detector: Detector) -> Illustrator | None:
         """Return what draws the candidates; None where the records hold the pictures already."""
@@ -289,7 +298,7 @@ class Search:
             return None
         from .plot.illustrators import LineIllustrator, PairIllustrator
 
-        return LineIllustrator(detector) if self.config.kind == "lines" else PairIllustrator(detector)
+        return LineIllustrator() if self.config.kind == "lines" else PairIllustrator(detector)
 
     def _ledger(self, folder: Path, work: WorkList, detector: Detector, options: EngineOptions) -> Ledger:
         return Ledger.open(

@@ -141,6 +141,7 @@ class Report:
     """`[report]`: the page that people look at; no influence on the records."""
 
     figures: bool = _option(True, convert.flag, "draw pictures while the pixels are at hand")
+    share: float = _option(0.1, convert.share, "part of the run's time that drawing may take; 1: draw everything")
     page: bool = _option(True, convert.flag, "write report/index.html at the end of a run")
 
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from .masking import masked
+
 EARLIER = "earlier.arrow"
 """In a run folder: the observations that were left out of it."""
 
@@ -86,9 +88,9 @@ def _rows(work: pa.Table) -> list[dict[str, Any]]:
 
 
 def _known(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    yield "product", PurePosixPath(row["uris"][0]).name if row["uris"] else ""
+    yield "product", PurePosixPath(masked(row["uris"][0])).name if row["uris"] else ""
     if row.get("partner"):
-        yield "partner", PurePosixPath(row["partner"][0]).name
+        yield "partner", PurePosixPath(masked(row["partner"][0])).name
     yield "targets", sorted((target["name"], target["ra"], target["dec"], target["redshift"]) for target in row["targets"])
     yield "skip", row["skip"]
     for name in RELEASES:

@@ -22,8 +22,10 @@ from .archives.mast import proprietary
 from .config import SearchConfig
 from .engine.files import write_arrow
 from .errors import FootprintError, RunFolderError
+from .masking import masked_table
 from .model import HIGHEST_REDSHIFT, WORK_SCHEMA, Archive, Footprint, Line, Observation, Query, Target, observations_to_arrow
 from .pairs import paired
+from .read.addresses import may_be_read
 from .sky.footprint import parse_s_region
 from .sky.match import match
 from .sky.merge import distinct
@@ -82,7 +84,7 @@ class WorkList:
         return replace(self, table=table, earlier=earlier, funnel=funnel, since={**about, **counts})
 
     def write(self, folder: str | Path) -> Path:
-        """Write it as `observations.arrow` into a folder, made if need be, and return the file's path.
+        """Write it as `observations.arrow` into a folder, made if need be, and return the file's path; without secrets (`masking`).
 
         Raises
         ------
@@ -94,7 +96,7 @@ class WorkList:
             raise RunFolderError(f"{folder} is the folder of a run; name another for the work list")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_arrow(path, self.table)
+            write_arrow(path, masked_table(self.table))
         except OSError as exc:
             raise RunFolderError(f"{path} cannot be written: {exc.strerror or exc}; choose another --out") from exc
         return path
@@ -134,6 +136,8 @@ def build(config: SearchConfig, answers: Mode = "reuse") -> WorkList:
     around = [matched.get(row, ()) for row in rows]
     skips = [broken.get(row) or _skip(config, kept, i, around[i]) for i, row in enumerate(rows)]
     places, located = _locate(archive, kept, skips)
+    if config.observations.archive:  # each archive sees to it; here it is seen to for all of them
+        places = [tuple(place for place in where if may_be_read(place, config.hosts)) for where in places]
     work = _work(config, kept, around, skips, places)
     funnel = {"targets": asked_about, "archive_rows": table.num_rows, "matched": len(matched), "no_footprint": len(broken)}
     if config.kind == "pairs":
@@ -273,7 +277,8 @@ def _skip(config: SearchConfig, table: pa.Table, row: int, targets: Sequence[Tar
 def _no_place(targets: Sequence[Target]) -> str:
     """Return why an image has no place to cut out around, or an empty string."""
     placed = all(math.isfinite(target.ra) and math.isfinite(target.dec) for target in targets)
-    return "" if placed else "its row has no s_ra and s_dec to cut out around; add them, or give the search [targets]"
+    cure = "add them, or give the search [targets] and the row an s_region"
+    return "" if placed else f"its row has no s_ra and s_dec to cut out around; {cure}"
 
 
 def _no_line(config: SearchConfig, table: pa.Table, row: int, targets: Sequence[Target]) -> str:

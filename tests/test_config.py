@@ -117,6 +117,13 @@ def test_a_wrong_search_of_images_is_told_what_is_wrong_and_how_to_mend_it(secti
     assert said in str(caught.value)
 
 
+def test_one_calibration_file_for_two_bands_is_refused():
+    """Both bands were measured by the solid angles of one."""
+    with pytest.raises(ConfigError, match=r"solid_angles names one file for two bands; write \{detector\}"):
+        config.load("spherex-sources", M31 | {"images.solid_angles": "maps/1.fits"})
+    assert config.load("spherex-cutouts", M31 | {"images.solid_angles": "maps/1.fits"}).images.solid_angles
+
+
 def test_pairs_say_their_bands_themselves():
     with pytest.raises(ConfigError, match=r"\[observations\] filters is said by \[images\] bands; leave it out"):
         config.load("spherex-sources", M31 | {"observations.filters": "SPHEREx-D2"})
@@ -265,6 +272,10 @@ def test_an_unknown_search_names_the_nearest():
         ({"archive": "heasarc", "catalog": "chanmaster", "keywords": ["chandra"]}, "has catalog and keywords; keep one"),
         ({"archive": "irsa", "collection": "spherex_qr2", "filters": "SPHEREx-D3"}, "filters are asked of IRSA only for"),
         ({"archive": "heasarc", "catalog": "chanmaster"}, "HEASARC is asked around targets only"),
+        (
+            {"archive": "irsa", "collection": "spherex_qr2", "near_targets": True, "filters": ["SPHEREx-D3", "D3"]},
+            "filters has 'D3', which is no detector of SPHEREx (known: SPHEREx-D1, ",
+        ),
         ({"archive": "tap", "url": "https://x"}, 'archive = "tap" needs adql'),
         ({"archive": "sia2", "collection": "c"}, 'archive = "sia2" needs url'),
         ({"archive": "sia2", "collection": "c", "url": "ftp://x"}, "url wants an address that begins with https:// or http://"),

@@ -66,9 +66,9 @@ def test_only_the_demo_command_uses_testing():
     assert not _broken(lambda path, room: _rooms_used(path) & {"testing"} if room not in {"testing", "cli"} else ())
 
 
-def test_only_the_store_opens_sockets_for_pixels():
+def test_only_the_store_and_its_resolver_open_sockets_for_pixels():
     def rule(path, room):
-        allowed = room in {"archives", "testing"} or path == PACKAGE / "read" / "store.py"
+        allowed = room in {"archives", "testing"} or path.relative_to(PACKAGE).as_posix() in {"read/store.py", "read/resolver.py"}
         used = {n for n in _imports(path) if n.split(".")[0] in SOCKETS}
         # The engine knocks at Ray's port.
         return () if allowed else used - {"socket"} if room == "engine" else used

@@ -1,5 +1,7 @@
 """SPHEREx end to end: the real clients over HTTP, byte ranges from S3, the run folder and what follows from it."""
 
+import signal
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -289,7 +291,7 @@ def test_every_source_above_the_limit_has_a_spectrum_in_all_bands(sources):
     keys = [(row["source"], row["central_wavelength_um"]) for row in spectra.to_pylist()]
     assert keys == sorted(keys)
     nested = Result(sources.folder / "spectra")
-    assert nested.arrow("candidates").num_rows == spectra.num_rows
+    assert set(nested.arrow("candidates")["target"].to_pylist()) >= chosen
     assert (nested.kind, sources.kind) == ("images", "pairs")
     assert sources.spectra["flux_ujy"].unit is not None
 
@@ -305,6 +307,25 @@ def test_the_spectrum_of_a_source_is_its_spectrum(sources):
     assert np.median(ratios) == pytest.approx(1.0, abs=0.05)
 
 
+def test_a_red_spectrum_does_not_hold_the_light_of_a_blue_neighbour(search, tmp_path):
+    """Only red sources were known to the photometry, and the blue one 2.6 pixels away was not."""
+    asked = {"images.size": "0.05 deg", "spectra.sources": "red", "spectra.snr": 20.0, "spectra.size": "0.058 deg"}
+    young = {"observations.time": ["2025-12-01", "2026-01-31"], "targets.names": ["SPX Pair A"]}
+    result = search("spherex-sources", **asked, **young).run(tmp_path / "run")
+    rows = [
+        (row["flux_ujy"] - SKY.injected(row["obs_id"])["SPX Pair A"].flux_ujy) / row["flux_err_ujy"]
+        for row in result.arrow("spectra").to_pylist()
+        if row["method"] == "psf" and truth_near(*place(result, row["source"]))[0].name == "SPX Pair A"
+    ]
+    assert len(rows) == 6
+    assert abs(np.median(rows)) < 2.0
+
+
+def place(result, source):
+    [row] = [row for row in result.arrow("sources").to_pylist() if row["source"] == source]
+    return row["ra"], row["dec"]
+
+
 def test_broken_off_among_the_spectra_it_goes_on_there(search, sources, tmp_path):
     made = search("spherex-sources", **SOURCES)
     with pytest.raises(Stop):
@@ -314,6 +335,20 @@ def test_broken_off_among_the_spectra_it_goes_on_there(search, sources, tmp_path
     again = made.run(tmp_path / "run")
     for name in ("sources", "spectra"):
         assert told(again, name) == told(sources, name), name
+
+
+def test_stopped_while_the_last_pair_is_in_hand_no_spectra_are_begun(search, tmp_path):
+    """Ctrl-C said that it was stopping, and the spectra of all sources followed."""
+
+    def press(event):
+        if isinstance(event, ShardDone):
+            signal.raise_signal(signal.SIGINT)
+
+    made = search("spherex-sources", **ONE, **{"images.size": "0.06 deg", "spectra.snr": 1e6})
+    with pytest.raises(KeyboardInterrupt):
+        made.run(tmp_path / "run", observers=[press])
+    assert not (tmp_path / "run" / "spectra.arrow").exists()
+    assert made.run(tmp_path / "run").arrow("spectra").num_rows == 0
 
 
 def test_targets_in_one_band_only_are_named(search):

@@ -11,7 +11,7 @@ from engine_fakes import FakeReader, job_of, work_list
 from raysearch.engine import reads as reads_module
 from raysearch.engine.job import Fetched
 from raysearch.engine.reads import Reads
-from raysearch.model import Observation, observations_from_arrow
+from raysearch.model import Observation, Pixels, Usage, observations_from_arrow
 
 ROWS = list(enumerate(observations_from_arrow(work_list(["detected"] * 40))))
 
@@ -62,6 +62,22 @@ def test_large_pixels_are_read_fewer_at_a_time(held_bytes: int, most: int) -> No
         return reader.alive.most
 
     assert asyncio.run(look()) <= most
+
+
+def test_what_is_read_for_small_pixels_counts_too() -> None:
+    class Wasteful(FakeReader):
+        async def read(self, observation: Observation, usage: Usage) -> Pixels:
+            usage.bytes_read += 100_000
+            return await super().read(observation, usage)
+
+    async def look() -> int:
+        reader = Wasteful(0.002)
+        async with contextlib.aclosing(Reads(job_of(reader, concurrency=32, held_bytes=600_000)).stream(ROWS)) as batches:
+            async for batch in batches:
+                batch.clear()
+        return reader.alive.most
+
+    assert asyncio.run(look()) <= 6
 
 
 def test_one_that_is_larger_than_all_that_may_be_held_is_read_alone() -> None:

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,19 @@ from engine_fakes import (
     work_list,
 )
 
-from raysearch.engine import EngineOptions, Event, RunFinished, RunStarted, ShardDone, Tick, read_outcomes, read_run, run, status
+from raysearch.engine import (
+    EngineOptions,
+    Event,
+    RunFinished,
+    RunStarted,
+    ShardDone,
+    Tick,
+    cluster,
+    read_outcomes,
+    read_run,
+    run,
+    status,
+)
 from raysearch.engine.files import read_arrow, write_arrow
 from raysearch.errors import ConfigError, RunFolderError
 from raysearch.model import STATUSES
@@ -63,6 +77,28 @@ def test_the_tables_do_not_depend_on_the_engine(tmp_path: Path, engine: str) -> 
     run_in(tmp_path / "two", job_of(), work, "inline", shard_size=100)
     assert tables_of(tmp_path / "one") == tables_of(tmp_path / "two")
     assert read_outcomes(tmp_path / "one")["obs_id"].to_pylist() == work["obs_id"].to_pylist()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_ray")
+@pytest.mark.parametrize("followed", [False, True])
+def test_a_ray_that_was_started_ends_with_the_run_or_with_what_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, followed: bool
+) -> None:
+    told = []
+
+    @contextmanager
+    def running(options: EngineOptions) -> Iterator[str]:
+        told.append("began")
+        yield ""
+        told.append("ended")
+
+    monkeypatch.setattr(cluster, "ray_running", running)
+    job, work = job_of(), work_list(["detected", "nothing"])
+    with ExitStack() as after, ledger_of(tmp_path, job, work, 5) as ledger:
+        run(job, work, ledger, EngineOptions(detectors=2), after=after if followed else None)
+        assert told == (["began"] if followed else ["began", "ended"])
+    assert told == ["began", "ended"]
 
 
 def test_reading_is_charged_to_every_observation_also_to_those_that_failed(tmp_path: Path, engine: str) -> None:

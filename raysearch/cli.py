@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import ConfigError, RaysearchError
+from .errors import RaysearchError
 from .masking import masked, masked_table
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         "sky searched; .txt: what to acknowledge and to cite",
     )
     export.add_argument("--table", default="candidates", choices=TABLES)
+    export.add_argument("--cubes", type=Path, metavar="FOLDER", help="read the planes around each candidate again, as FITS cubes")
     export.add_argument("--maps", type=Path, metavar="FOLDER", help="write each candidate's line map there, a FITS file for each")
     report = _command(commands, "report", _report, "make the page people look at; or serve it while a run goes on")
     report.add_argument("dir", type=Path, metavar="DIR")
@@ -406,57 +407,15 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from .result import Result
+    from . import cli_after
 
-    result = Result(options.dir)
-    if not options.file and not options.maps:
-        raise ConfigError("export: nothing to write; name a FILE for a table, or --maps FOLDER for the line maps")
-    if options.file:
-        print(f"{result.export(options.file, options.table)} -> {options.file}")
-    if options.maps:
-        print(f"{len(result.export_maps(options.maps)):,} maps -> {options.maps}")
-    return 0
+    return cli_after.export(options)
 
 
 def _report(options: argparse.Namespace) -> int:
-    from . import pages
+    from . import cli_after
 
-    undrawn = 0
-    if options.marks:
-        count, note = pages.take_marks(options.dir, options.marks)
-        print(f"{count:,} marks from {options.marks}" + (f"\nnote: {note}" if note else ""))
-    if options.redraw is not None:
-        undrawn = _redraw(options.dir, options.redraw)
-    if options.live:
-        _live(options.dir, options.port)
-    elif options.single_file is not None:
-        print(f"page: {pages.write_one_file(options.dir, options.single_file if options.single_file.name else None)}")
-    else:
-        print(f"page: {pages.write(options.dir)}")
-    return 1 if undrawn else 0
-
-
-def _redraw(folder: Path, names: Sequence[str]) -> int:
-    """Draw observations again, print what came of it, and return how many could not be."""
-    from . import pages
-    from .engine import read_run
-    from .search import Search
-
-    read_run(folder)
-    drawn = pages.redraw(folder, names, Search.load(folder / "search.toml").job())
-    for one in drawn[:SHOWN_ROWS]:
-        print(f"{one.obs_id}: {one.figures:,} figures" + (f"; {one.note}" if one.note else ""))
-    if len(drawn) > SHOWN_ROWS:
-        print(f"and {len(drawn) - SHOWN_ROWS:,} observations more")
-    return sum(bool(one.note) for one in drawn)
-
-
-def _live(folder: Path, port: int) -> None:
-    from . import pages
-
-    with pages.live(folder, port) as server:
-        print(f"{server.url} follows {folder}; Ctrl-C ends it", flush=True)
-        server.serve()
+    return cli_after.report(options)
 
 
 def _config(options: argparse.Namespace) -> int:

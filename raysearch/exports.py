@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 from . import config, products
 from .engine import read_candidates, read_outcomes, read_run, read_work
+from .engine.job import Job, fetch
 from .engine.ledger import SEARCH
 from .errors import ConfigError, FootprintError
-from .model import Circle, Footprint, observations_from_arrow
+from .model import Circle, Footprint, Observation, Pixels, observations_from_arrow
 from .report import tables
+from .report.cubes import write_cube
+from .report.maps import file_stem
 from .report.provenance import Provenance
 from .sky import parse_s_region
 
@@ -131,3 +135,56 @@ def _bibliography(folder: Path, path: Path) -> str:
     with tables.whole(path) as torn:
         torn.write_text(text, encoding="utf-8")
     return "what to acknowledge and to cite"
+
+
+def export_cubes(folder: Path, out: Path, job: Job) -> tuple[list[Path], list[str]]:
+    """Read the planes around each candidate again, write them as FITS cubes, and return the files, and a sentence for each lack.
+
+    Parameters
+    ----------
+    folder
+        The run folder of a line search.
+    out
+        Where the files go, made if need be; they are named as those of the line maps are.
+    job
+        Whose reader is used.
+
+    Raises
+    ------
+    ConfigError
+        If it is no line search.
+    OSError
+        If a file cannot be written.
+    """
+    if not job.lines:
+        raise ConfigError("only searches of lines have cubes; of a search of images, export the table cutouts")
+    candidates = read_candidates(folder)
+    rows = candidates.select(["obs_id", "line", "target", "config_hash"]).to_pylist()
+    found = {row["obs_id"] for row in rows}
+    work = [one for one in observations_from_arrow(read_work(folder)) if one.obs_id in found]
+    out.mkdir(parents=True, exist_ok=True)
+    return asyncio.run(_cubes(job, work, rows, out))
+
+
+async def _cubes(job: Job, work: Sequence[Observation], rows: Sequence[dict[str, str]], out: Path) -> tuple[list[Path], list[str]]:
+    written, notes = [], []
+    try:
+        for number, observation in enumerate(work):
+            fetched = await fetch(job, number, observation)
+            if fetched.pixels is None:
+                notes.append(f"{observation.obs_id}: {fetched.verdict.reason}")
+                continue
+            for row, candidate in enumerate(rows):
+                if candidate["obs_id"] == observation.obs_id:
+                    written.append(_cube(fetched.pixels, row, candidate, out))
+    finally:
+        await job.reader.close()
+    return written, notes
+
+
+def _cube(pixels: Pixels, row: int, candidate: dict[str, str], out: Path) -> Path:
+    windows = [window for window in pixels.windows if window.line.name == candidate["line"]]
+    window = next((one for one in windows if one.target == candidate["target"]), windows[0])
+    path = out / f"{file_stem(row, candidate)}.fits"
+    write_cube(pixels, window, candidate, path)
+    return path

@@ -173,6 +173,20 @@ def test_export_of_the_other_tables(folder, tmp_path, table):
     assert cli.main(["export", str(folder), str(tmp_path / "t.csv"), "--table", table]) == 0
 
 
+def test_export_of_the_planes_around_the_candidates(folder, tmp_path, capsys):
+    assert cli.main(["export", str(folder), "--cubes", str(tmp_path / "cubes")]) == 0
+    rows = feather_rows(folder)
+    written = sorted((tmp_path / "cubes").iterdir())
+    assert f"{len(rows)} cubes -> " in capsys.readouterr().out
+    assert len(written) == len(rows) > 0
+    for row, path in zip(rows, written, strict=True):
+        with fits.open(path) as cube:
+            waves = cube["WCS-TABLE"].data["wavelength"].ravel()
+            assert cube["SCI"].header["NAXIS3"] == waves.size
+            assert waves[0] < row["wavelength_um"] < waves[-1]
+            assert cube[0].header["OBS_ID"] == row["obs_id"]
+
+
 def test_export_of_the_line_maps(folder, tmp_path, capsys):
     assert cli.main(["export", str(folder), str(tmp_path / "c.parquet"), "--maps", str(tmp_path / "maps")]) == 0
     said = capsys.readouterr().out
@@ -190,7 +204,7 @@ def feather_rows(folder):
 
 def test_export_of_nothing_is_a_sentence(folder, capsys):
     assert cli.main(["export", str(folder)]) == 2
-    assert "name a FILE for a table, or --maps FOLDER" in capsys.readouterr().err
+    assert "name a FILE for a table, --maps FOLDER" in capsys.readouterr().err
 
 
 def test_config_prints_what_can_be_run(tmp_path, capsys):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "raysearch"
 ROOMS = {"sky", "read", "detect", "engine", "plot", "report"}
-FRONT = {"search", "result", "products", "exports", "worklist", "pairs", "sources", "pages", "cli", "__init__"}
+FRONT = {"search", "result", "products", "exports", "worklist", "pairs", "sources", "cli_after", "pages", "cli", "__init__"}
 SOCKETS = {"socket", "obstore", "s3fs", "aiohttp", "requests", "urllib3", "boto3", "botocore", "aiobotocore", "pyvo", "astroquery"}
 
 

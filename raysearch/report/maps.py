@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -11,6 +13,8 @@ from raysearch.errors import ConfigError
 
 GZIP, FITS = b"\x1f\x8b", b"SIMPLE"
 """How the files begin that a detector may keep in a column of bytes."""
+OF_NAMES = ("obs_id", "line", "target")
+"""Columns that name a candidate's file."""
 LONGEST = 60
 """Letters of each part of a file's name: four of them and a number stay below the 255 bytes that file systems allow."""
 
@@ -29,7 +33,7 @@ def write_maps(candidates: pa.Table, folder: Path) -> list[Path]:
         A file cannot be written.
     """
     columns = [field.name for field in candidates.schema if pa.types.is_binary(field.type)]
-    names = [name for name in ("obs_id", "line", "target") if name in candidates.column_names]
+    names = [name for name in OF_NAMES if name in candidates.column_names]
     if not columns:
         raise ConfigError("the candidates have no maps: their detector has no column of bytes; `lines` has one with maps = true")
     folder.mkdir(parents=True, exist_ok=True)
@@ -37,11 +41,17 @@ def write_maps(candidates: pa.Table, folder: Path) -> list[Path]:
     for column in columns:
         for row, record in enumerate(candidates.select([*names, column]).to_pylist()):
             if record[column]:
-                parts = [f"{row:06d}", *(record[name] for name in names), *([column] if len(columns) > 1 else [])]
-                path = folder / ("_".join(filter(None, map(_safe, parts))) + _ending(record[column]))
+                stem = file_stem(row, record, *([column] if len(columns) > 1 else []))
+                path = folder / (stem + _ending(record[column]))
                 path.write_bytes(record[column])
                 written.append(path)
     return written
+
+
+def file_stem(row: int, record: Mapping[str, Any], *more: str) -> str:
+    """Return the name of a candidate's file, without an ending: its row in the candidate table and what it is about."""
+    parts = [f"{row:06d}", *(record[name] for name in OF_NAMES if name in record), *more]
+    return "_".join(filter(None, map(_safe, parts)))
 
 
 def _safe(text: str) -> str:

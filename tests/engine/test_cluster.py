@@ -45,7 +45,8 @@ def test_installed_code_is_sent_by_name() -> None:
     assert pickle.loads(pickled(job)).detector is ProgressLine
 
 
-def test_a_cluster_that_is_not_there_is_named_with_its_cure() -> None:
+def test_a_cluster_that_is_not_there_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # another test's Ray may run in this process, and would be taken
     options = EngineOptions(address="127.0.0.1:1")
     with pytest.raises(ConfigError, match=r"127\.0\.0\.1:1.*ray start --head"), ray_running(options):
         pass

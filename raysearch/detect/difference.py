@@ -11,7 +11,7 @@ noise of the difference.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -132,17 +132,7 @@ class Difference:
         NothingToSearch
             No region has pixels that are good in both bands.
         """
-        records: list[Candidate] = []
-        problems: list[str] = []
-        regions = regions_of(pixels)
-        for region in regions:
-            try:
-                records += self._region(*region)
-            except NothingToSearch as exc:
-                problems.append(str(exc))
-        if len(problems) == len(regions):
-            raise NothingToSearch("; ".join(problems) or "no target lies on both images")
-        return records
+        return in_every_region(pixels, self._region)
 
     def triptych(self, pixels: Pixels) -> list[Triptych]:
         """Return both bands and their difference, for each region that can be searched."""
@@ -186,6 +176,27 @@ def regions_of(pixels: Pixels) -> list[tuple[Image, Cutout, Image, Cutout]]:
     short, long = in_order(pixels)
     boxes = {cutout.target: cutout for cutout in short.cutouts}
     return [(short, boxes[cutout.target], long, cutout) for cutout in long.cutouts if cutout.target in boxes]
+
+
+def in_every_region(pixels: Pixels, search: Callable[[Image, Cutout, Image, Cutout], list[Candidate]]) -> list[Candidate]:
+    """Return what is found in all regions that can be searched.
+
+    Raises
+    ------
+    NothingToSearch
+        There is none that can be.
+    """
+    records: list[Candidate] = []
+    problems: list[str] = []
+    regions = regions_of(pixels)
+    for region in regions:
+        try:
+            records += search(*region)
+        except NothingToSearch as exc:
+            problems.append(str(exc))
+    if len(problems) == len(regions):
+        raise NothingToSearch("; ".join(problems) or "no target lies on both images")
+    return records
 
 
 def in_order(pixels: Pixels) -> tuple[Image, Image]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.detect.difference import regions_of
+from raysearch.detect.difference import in_every_region, regions_of
 from raysearch.detect.extract import make_room
 from raysearch.detect.frames import celestial
 from raysearch.detect.stamp import UJY_PER_MJY_SR_ARCSEC2
@@ -67,17 +67,7 @@ class PublishedDifference:
         NothingToSearch
             No target lies on both images, or their boxes share no pixel.
         """
-        records: list[Candidate] = []
-        problems = []
-        regions = regions_of(pixels)
-        for region in regions:
-            try:
-                records += _region(*region)
-            except NothingToSearch as exc:
-                problems.append(str(exc))
-        if len(problems) == len(regions):
-            raise NothingToSearch("; ".join(problems) or "no target lies on both images")
-        return records
+        return in_every_region(pixels, _region)
 
     def triptych(self, pixels: Pixels) -> list[Triptych]:
         """Return both bands and their difference for each region that can be searched; as in every triptych, long minus short."""

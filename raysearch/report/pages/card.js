@@ -16,6 +16,13 @@
     byId("card-h").focus();
   }
 
+  /* Whatever closes the card, the address is the gallery's at once: who reloads then does not find the card open again. */
+  function shut() {
+    dialog.close();
+    raysearch.gallery.tell();
+    if (opener && opener.isConnected) opener.focus();
+  }
+
   function openByName(name) {
     const { candidates, observations } = raysearch.data;
     const i = candidates.observation.findIndex((o, n) => `${observations.obs_id[o]}#${candidates.number[n]}` === name);
@@ -44,7 +51,7 @@
           h("button", { type: "button", onclick: () => step(-1), disabled: at === 0, "aria-label": "Previous candidate" }, "←"),
           h("span", {}, `${count(at + 1)} of ${count(walk.length)}`),
           h("button", { type: "button", onclick: () => step(1), disabled: at === walk.length - 1, "aria-label": "Next candidate" }, "→"),
-          h("button", { type: "button", onclick: () => dialog.close() }, "Close"))),
+          h("button", { type: "button", onclick: shut }, "Close"))),
       marking(i),
       figures(i),
       h("div", { class: "columns" }, h("section", {}, h("h3", {}, "Numbers"), numbers(i)), h("section", {}, links(i), provenance(i))),
@@ -204,10 +211,7 @@
   raysearch.onStart(() => {
     dialog = byId("card");
     dialog.addEventListener("keydown", keys);
-    dialog.addEventListener("close", () => {
-      raysearch.gallery.tell();
-      if (opener && opener.isConnected) opener.focus();
-    });
-    dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+    dialog.addEventListener("cancel", shut);
+    dialog.addEventListener("click", (event) => { if (event.target === dialog) shut(); });
   });
 })();

@@ -5,14 +5,12 @@ from __future__ import annotations
 import ast
 import asyncio
 import http.server
-import importlib.util
-import json
 import re
 import shutil
 import ssl
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -244,53 +242,3 @@ def test_no_archive_is_asked_whose_certificate_cannot_be_verified(self_signed: s
     with open_session("MAST", patience) as session, refused as caught, translated("MAST", self_signed):
         session.get(self_signed)
     assert "CERTIFICATE_VERIFY_FAILED" in str(caught.value)
-
-
-def pins(name: str) -> dict[str, str]:
-    found = re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "scripts" / name).read_text(), re.MULTILINE)
-    return {re.sub(r"[-_.]+", "-", package).lower(): version for package, version in found}
-
-
-@pytest.fixture
-def audit() -> Callable[[str], int]:
-    spec = importlib.util.spec_from_file_location("audit", ROOT / "scripts" / "audit.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
-
-
-@pytest.mark.parametrize(
-    ("answer", "status", "told"),
-    [
-        (lambda n: {"results": [{}] * n}, 0, "0 known vulnerabilities"),
-        (lambda n: {"results": [{"vulns": [{"id": "GHSA-x"}]}] + [{}] * (n - 1)}, 1, "https://osv.dev/GHSA-x"),
-        (lambda n: {"results": [{}]}, 2, "answered about 1 of"),
-        (lambda n: {"error": "no"}, 2, "did not answer as OSV does"),
-    ],
-)
-def test_the_audit_says_what_is_known(
-    audit: Callable[[str], int], capsys: pytest.CaptureFixture[str], answer: Callable[[int], Any], status: int, told: str
-) -> None:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["queries"]
-            assert {"package": {"name": "astropy", "ecosystem": "PyPI"}, "version": pins("constraints.txt")["astropy"]} in asked
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps(answer(len(asked))).encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.handle_request, daemon=True).start()
-    assert audit(f"http://127.0.0.1:{server.server_address[1]}") == status
-    server.server_close()
-    assert told in "".join(capsys.readouterr())
-
-
-def test_an_audit_that_cannot_be_made_is_not_silent(audit: Callable[[str], int], capsys: pytest.CaptureFixture[str]) -> None:
-    assert audit("http://127.0.0.1:9") == 0
-    assert "audit SKIPPED" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from raysearch.errors import FormatError, TruncatedFile
 from raysearch.read.fits import CARD, FitsFile, Hdu, Header, Span
 from raysearch.read.plan import REQUEST_COST
-from raysearch.read.values import RAW, physical
+from raysearch.read.values import FLOATS, RAW, physical
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,10 @@ class Plane(Protocol):
         """Return where the bytes lie that a box needs."""
         ...
 
+    def held(self, box: Box) -> int:
+        """Return how many bytes of memory `load` takes, beside those of the file."""
+        ...
+
     async def load(self, file: FitsFile, box: Box) -> NDArray[Any]:
         """Return a box's values, shape (ny, nx), read-only, in native byte order; integers stay so unless they are scaled.
 
@@ -103,6 +107,12 @@ class PlainPlane:
             yield at + box.y0 * row, at + box.y1 * row
         else:
             yield from ((at + y * row + box.x0 * width, at + y * row + box.x1 * width) for y in range(box.y0, box.y1))
+
+    def held(self, box: Box) -> int:
+        """Return how many bytes loading a box takes: its rows in one piece, and its values, handed on as a copy."""
+        rows, columns = box.shape
+        width = self.shape[1] if self._whole_rows(box) else columns
+        return rows * width * abs(self.hdu.bitpix) // 8 + 2 * rows * columns * np.dtype(FLOATS[self.hdu.bitpix]).itemsize
 
     def _whole_rows(self, box: Box) -> bool:
         return (self.shape[1] - box.shape[1]) * abs(self.hdu.bitpix) // 8 <= REQUEST_COST

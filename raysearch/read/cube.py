@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeVar
+from math import prod
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +16,16 @@ from raysearch.model import Line, Observation, Pixels, Store, Usage, Window
 from raysearch.read.celestial import check_orders
 from raysearch.read.companions import as_role, identified, plays
 from raysearch.read.fits import BLOCK, FitsFile, Hdu, Header, padded
-from raysearch.read.places import Missing, Nowhere, first_place
-from raysearch.read.plan import Excerpt, Extent, ReadPlan, bounds, find_excerpts, make_plan
+from raysearch.read.places import Missing, Nowhere, first_place, of_one_version
+from raysearch.read.plan import Excerpt, Extent, ReadPlan, Span, bounds, find_excerpts, make_plan
 from raysearch.read.store import StoreConfig, open_store
 from raysearch.read.values import RAW, physical
 from raysearch.read.wave import TableColumn, column_values, table_column, wavelengths
 
 Result = TypeVar("Result")
+
+PIECE = 2**21
+"""Numbers that are decoded at a time."""
 
 SCIENCE = ("SCI", "FLUX", "DATA")
 """Names of extensions that hold the science image: JWST; SOFIA; MUSE and others."""
@@ -32,14 +36,30 @@ MOST_WALKED = 12
 
 
 @dataclass(frozen=True, slots=True)
+class _Kept:
+    """One image extension of which planes are read."""
+
+    role: str
+    """What it is called in `Window.planes`."""
+    hdu: Hdu
+    extent: Extent
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of its planes."""
+        return self.values(np.zeros((1, 1), RAW[self.hdu.bitpix])).dtype
+
+    def values(self, raw: NDArray[Any]) -> NDArray[Any]:
+        """Return what the file's numbers stand for in this role."""
+        return as_role(self.role, self.hdu.name, physical(raw, self.hdu.header, self.hdu.bitpix, floating=self.role == "SCI"))
+
+
+@dataclass(frozen=True, slots=True)
 class _Survey:
     """What the headers of one file say."""
 
-    science: Hdu
-    extents: tuple[tuple[Hdu, Extent], ...]
+    kept: tuple[_Kept, ...]
     """The science image first, then the companions that the file has."""
-    roles: tuple[str, ...]
-    """What each of them is called in `Window.planes`."""
     header: Header
     """The science image's, and what it lacks of the primary header's."""
     wavelength_um: NDArray[np.float64]
@@ -72,6 +92,7 @@ class CubeReader:
     """Roles (`companions.ROLES`) or names of further extensions, read where the file has them as large as the science image."""
     missing: Missing = "failed"
     """How an observation ends whose product is nowhere to be found."""
+    asks_for_room: ClassVar[bool] = True
     _opened: Store | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -87,11 +108,11 @@ class CubeReader:
 
     async def read(self, observation: Observation, usage: Usage) -> Pixels:
         """Return the windows of all lines inside the cube."""
-        return await self._first_place(observation, partial(self._read, observation, usage))
+        return await of_one_version(usage, partial(self._first_place, observation, partial(self._read, observation, usage)))
 
     async def plan(self, observation: Observation, usage: Usage) -> ReadPlan:
         """Return what `read` would fetch beyond the headers, which are read here and charged to `usage`."""
-        return await self._first_place(observation, partial(self._plan, observation, usage))
+        return await of_one_version(usage, partial(self._first_place, observation, partial(self._plan, observation, usage)))
 
     async def close(self) -> None:
         """Close every connection; the next read opens them again."""
@@ -117,14 +138,9 @@ class CubeReader:
     async def _read(self, observation: Observation, usage: Usage, uri: str) -> Pixels:
         file = self._file(uri, usage)
         survey = await self._survey(file, observation)
+        await usage.room(survey.plan.held)
         await file.load(survey.plan.ranges)
-        planes = {
-            (role, e.start, e.stop): as_role(
-                role, hdu.name, await _load_planes(file, hdu, extent, e, science=hdu is survey.science)
-            )
-            for e in survey.plan.excerpts
-            for role, (hdu, extent) in zip(survey.roles, survey.extents, strict=True)
-        }
+        planes = {(kept.role, *span): await _load_planes(file, kept, *span) for span in _spans(survey.plan) for kept in survey.kept}
         windows = tuple(_window(survey, excerpt, planes) for excerpt in survey.plan.excerpts)
         return Pixels(observation.obs_id, uri, windows, survey.header.text, observation.targets, ranges=file.ranges)
 
@@ -140,9 +156,9 @@ class CubeReader:
         if not excerpts:
             raise NothingToSearch(self._no_line(observation, axis))
         found = {"SCI": science, **await _find_companions(file, science, self.extensions)}
-        extents = tuple((hdu, _extent(hdu, reverse=reverse)) for hdu in found.values())
-        plan = make_plan(excerpts, [extent for _, extent in extents], file.loaded)
-        return _Survey(science, extents, tuple(found), header, axis, plan)
+        kept = tuple(_Kept(role, hdu, _extent(hdu, reverse=reverse)) for role, hdu in found.items())
+        plan = make_plan(excerpts, [one.extent for one in kept], file.loaded)
+        return _Survey(kept, header, axis, replace(plan, held=_held(plan, kept)))
 
     def _no_line(self, observation: Observation, axis: NDArray[np.float64]) -> str:
         low, high = bounds(axis)
@@ -162,7 +178,7 @@ def _window(survey: _Survey, excerpt: Excerpt, planes: dict[tuple[str, int, int]
         start=excerpt.start,
         cube_planes=survey.wavelength_um.size,
         wavelength_um=survey.wavelength_um[excerpt.start : excerpt.stop],
-        planes={role: planes[role, excerpt.start, excerpt.stop] for role in survey.roles},
+        planes={kept.role: planes[kept.role, excerpt.start, excerpt.stop] for kept in survey.kept},
         searched=excerpt.searched,
     )
 
@@ -243,16 +259,42 @@ def _extent(hdu: Hdu, *, reverse: bool) -> Extent:
     return Extent(hdu.name, hdu.data_offset, height * width * abs(hdu.bitpix) // 8, planes, reverse)
 
 
-async def _load_planes(file: FitsFile, hdu: Hdu, extent: Extent, excerpt: Excerpt, *, science: bool) -> NDArray[Any]:
-    """Return the excerpt's planes along increasing wavelength, read-only, in native byte order."""
-    start, end = extent.span(excerpt.start, excerpt.stop)
-    data = await file.read(start, end)
-    if len(data) < end - start:
+def _spans(plan: ReadPlan) -> set[Span]:
+    """Return the runs of planes that are read; lines beside each other may share one."""
+    return {(excerpt.start, excerpt.stop) for excerpt in plan.excerpts}
+
+
+def _held(plan: ReadPlan, kept: Sequence[_Kept]) -> int:
+    """Return how many bytes reading takes: the arrays, and the bytes as they come, or the arrays once more if larger, handed on."""
+    pixels = sum(prod(one.hdu.cube_shape[1:]) * one.dtype.itemsize for one in kept)
+    arrays = pixels * sum(stop - start for start, stop in _spans(plan))
+    return arrays + max(arrays, plan.nbytes)
+
+
+async def _load_planes(file: FitsFile, kept: _Kept, start: int, stop: int) -> NDArray[Any]:
+    """Return planes along increasing wavelength, read-only, in native byte order; made piece by piece, which takes least memory."""
+    hdu, (begin, end) = kept.hdu, kept.extent.span(start, stop)
+    there = min(file.lacking((begin, end))[0], end) - begin
+    if there < end - begin:
         raise TruncatedFile(
-            f"truncated: {len(data):,} of the {end - start:,} bytes of {hdu.name} at {start:,}-{end - 1:,} are there "
+            f"truncated: {there:,} of the {end - begin:,} bytes of {hdu.name} at {begin:,}-{end - 1:,} are there "
             f"(its header promises data up to byte {hdu.data_offset + hdu.data_size - 1:,})"
         )
-    raw = np.frombuffer(data, RAW[hdu.bitpix]).reshape(-1, *hdu.cube_shape[1:])
-    planes = np.ascontiguousarray(physical(raw, hdu.header, hdu.bitpix, floating=science)[:: -1 if extent.reverse else 1])
+    planes = np.empty((stop - start, *hdu.cube_shape[1:]), kept.dtype)
+    in_file = planes[:: -1 if kept.extent.reverse else 1].reshape(stop - start, -1)  # a view: its rows are the file's planes
+    at = begin
+    for piece in _pieces(*in_file.shape):
+        size = in_file[piece].size * abs(hdu.bitpix) // 8
+        data = await file.read(at, at + size)
+        in_file[piece] = kept.values(np.frombuffer(data, RAW[hdu.bitpix]).reshape(in_file[piece].shape))
+        at += size
     planes.setflags(write=False)
     return planes
+
+
+def _pieces(planes: int, pixels: int) -> Iterator[tuple[slice, slice]]:
+    """Yield slices over planes and pixels, in the file's order, of up to `PIECE` numbers."""
+    several = max(1, PIECE // max(pixels, 1))
+    for plane in range(0, planes, several):
+        for pixel in range(0, pixels, PIECE):
+            yield slice(plane, plane + several), slice(pixel, pixel + PIECE)

@@ -6,7 +6,7 @@ Headers are looked for first where they usually are, so that a few requests brin
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -45,12 +45,19 @@ class Kept(Generic[Key, Value]):
         while len(self._values) > MOST_KEPT:
             self._values.popitem(last=False)
 
+    def forget(self, which: Callable[[Key], bool]) -> None:
+        """Keep nothing of these keys any more."""
+        for key in [key for key in self._values if which(key)]:
+            del self._values[key]
+
 
 @dataclass(slots=True)
 class KnownMap:
     """What is kept of one extension of a calibration product."""
 
     hdu: Hdu
+    version: str = ""
+    """Of the product; empty where its store tells none."""
     asked: int = 0
     """Bytes of all boxes so far."""
     whole: FitsFile | None = None

@@ -6,7 +6,7 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from numpy.typing import NDArray
 
@@ -17,7 +17,7 @@ from raysearch.read.boxes import Box, box_about
 from raysearch.read.fits import FitsFile, Span
 from raysearch.read.frame import PSF, Frame, Known, open_frame
 from raysearch.read.maps import Maps
-from raysearch.read.places import Missing, Nowhere, first_place
+from raysearch.read.places import Missing, Nowhere, first_place, of_one_version
 from raysearch.read.plan import ReadPlan, join
 from raysearch.read.service import CutoutService
 from raysearch.read.spherex import SOLID_ANGLES, detector_of, flags_of, mjd_of
@@ -72,6 +72,7 @@ class ImageReader:
     """Address of spectral calibration files (extensions CWAVE and CBAND); empty: the image's own table, good to 1 nm."""
     missing: Missing = "failed"
     """How an observation ends whose product is nowhere to be found."""
+    asks_for_room: ClassVar[bool] = True
     _opened: Store | None = field(default=None, init=False, repr=False, compare=False)
     _service: CutoutService | None = field(default=None, init=False, repr=False, compare=False)
     _known: Known = field(default_factory=Known, init=False, repr=False, compare=False)
@@ -92,6 +93,9 @@ class ImageReader:
 
     async def read(self, observation: Observation, usage: Usage) -> Pixels:
         """Return the image's boxes, or those of both images of a pair around the targets that lie on both."""
+        return await of_one_version(usage, partial(self._read, observation, usage))
+
+    async def _read(self, observation: Observation, usage: Usage) -> Pixels:
         image, ranges = await self._image(observation, observation.uris, usage)
         images: tuple[Image, ...] = (replace(image, obs_id=observation.obs_id),)
         if self.bands:
@@ -102,7 +106,10 @@ class ImageReader:
     async def plan(self, observation: Observation, usage: Usage) -> ReadPlan:
         """Return what `read` would fetch beyond the headers, which are read here and charged to `usage`."""
         if self.through == "cutouts":
-            return self._plan_of_cutouts(observation)
+            return self._plan_of_cutouts(observation.targets)
+        return await of_one_version(usage, partial(self._plan_all, observation, usage))
+
+    async def _plan_all(self, observation: Observation, usage: Usage) -> ReadPlan:
         plan = await self._tried(observation, observation.uris, partial(self._plan, observation, usage))
         if self.bands:
             partner = await self._tried(observation, observation.partner, partial(self._plan, observation, usage))
@@ -151,13 +158,16 @@ class ImageReader:
         file = self._file(usage, uri)
         frame = await open_frame(file, self._in_file, self._known)
         spots = self._spots(frame, targets)
-        await file.load(await self._ranges(frame, spots))
+        ranges = await self._ranges(frame, spots)
+        await usage.room(self._held(frame, spots, ranges))
+        await file.load(ranges)
         cutouts = await self._cutouts(frame, spots, usage)
         return _image_of(frame, uri, cutouts), file.ranges
 
     async def _by_service(self, targets: Sequence[Target], usage: Usage, uri: str) -> tuple[Image, tuple[Span, ...]]:
         if self._service is None:
             self._service = CutoutService(self._store())
+        await usage.room(self._plan_of_cutouts(targets).held)
         images = []
         files = await self._service.fetch(uri, targets, self.size_deg, usage)
         for target, file in files:
@@ -202,6 +212,14 @@ class ImageReader:
             spans += [frame.zones.span(spot.x, spot.y) for spot in spots]
         return join((start, end) for start, end in map(frame.file.lacking, spans) if start < end)
 
+    def _held(self, frame: Frame, spots: Sequence[_Spot], ranges: Sequence[Span]) -> int:
+        """Return how many bytes of memory reading an observation takes; a pair's second image counts as much as its first."""
+        boxes = [spot.box.seen_from(frame.x0, frame.y0) for spot in spots]
+        arrays = sum(plane.held(box) for plane in frame.planes.values() for box in boxes)
+        if SOLID_ANGLE in self.extensions:
+            arrays += sum(frame.planes["IMAGE"].held(box) for box in boxes)
+        return (arrays + sum(end - start for start, end in ranges)) * max(1, len(self.bands))
+
     async def _cutouts(self, frame: Frame, spots: Sequence[_Spot], usage: Usage) -> tuple[Cutout, ...]:
         detector = detector_of(frame.image)
         beside: Sequence[NDArray[Any]] = ()
@@ -233,13 +251,13 @@ class ImageReader:
     async def _wavelengths_at(self, frame: Frame, spots: Sequence[_Spot], usage: Usage) -> list[tuple[float, float]]:
         if not self.wavelengths:
             return [(math.nan, math.nan) if frame.waves is None else frame.waves.at(spot.x, spot.y) for spot in spots]
-        maps = Maps(self.wavelengths, partial(self._file, usage), self._known.maps)
+        maps = Maps(self.wavelengths, partial(self._file, usage), self._known.maps, usage.versions)
         places = [(spot.x, spot.y) for spot in spots]
         central, width = [await maps.at(detector_of(frame.image), name, frame.shape, places) for name in WAVES]
         return list(zip(central, width, strict=True))
 
     def _solid_angles(self, usage: Usage) -> Maps:
-        return Maps(self.solid_angles or SOLID_ANGLES, partial(self._file, usage), self._known.maps)
+        return Maps(self.solid_angles or SOLID_ANGLES, partial(self._file, usage), self._known.maps, usage.versions)
 
     async def _plan(self, observation: Observation, usage: Usage, uri: str) -> ReadPlan:
         frame = await open_frame(self._file(usage, uri), self._in_file, self._known)
@@ -249,15 +267,17 @@ class ImageReader:
             boxes = [spot.box for spot in spots]
             others = await self._solid_angles(usage).spans(detector_of(frame.image), "IMAGE", boxes)
         boxes_told = tuple(f"{spot.target.name}: {spot.box}" for spot in spots)
-        return ReadPlan((), await self._ranges(frame, spots), whole=False, boxes=boxes_told, others=others)
+        ranges = await self._ranges(frame, spots)
+        held = self._held(frame, spots, ranges)
+        return ReadPlan((), ranges, whole=False, boxes=boxes_told, others=others, held=held)
 
-    def _plan_of_cutouts(self, observation: Observation) -> ReadPlan:
+    def _plan_of_cutouts(self, targets: Sequence[Target]) -> ReadPlan:
         """Return what the cutout service will send, as far as it can be known before."""
         side = self.size_deg * 3600 / 6.15 + 6
         size = EVERY_CUTOUT + round(4 * (len(self.extensions)) * side**2)
-        told = tuple(f"{target.name}: a cutout" for target in observation.targets)
-        images = 2 if self.bands else 1
-        return ReadPlan((), (), whole=False, boxes=told, others=((0, size),) * len(told) * images)
+        told = tuple(f"{target.name}: a cutout" for target in targets)
+        others = ((0, size),) * len(told) * max(1, len(self.bands))
+        return ReadPlan((), (), whole=False, boxes=told, others=others, held=3 * size * len(others))
 
 
 def _check_whole(frame: Frame, spot: _Spot) -> None:

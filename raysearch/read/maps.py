@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.errors import ConfigError, FormatError, ProductForbidden, ProductNotFound
+from raysearch.errors import ConfigError, FormatError, ProductForbidden, ProductNotFound, ProductReplaced
 from raysearch.read.boxes import Box, PlainPlane
 from raysearch.read.fits import FitsFile, Span
 from raysearch.read.frame import Kept, KnownMap
+from raysearch.read.meanings import replaced
 from raysearch.read.places import naming
 from raysearch.read.plan import join
 
@@ -32,6 +33,8 @@ class Maps:
     open_file: Callable[[str], FitsFile]
     known: Kept[tuple[str, str], KnownMap]
     """Those read before, by address and extension."""
+    versions: dict[str, str]
+    """Those of `Usage`: what was read before belongs to one version, and goes with bytes of no other."""
 
     def __post_init__(self) -> None:
         try:
@@ -43,7 +46,7 @@ class Maps:
         """Return where the bytes of boxes lie."""
         uri = self._uri(detector)
         file = self.open_file(uri)
-        with _of_product(uri):
+        with self._product(uri):
             plane = PlainPlane((await self._known(file, uri, extension)).hdu)
             return join([span for box in boxes for span in await plane.spans(file, box)])
 
@@ -57,7 +60,7 @@ class Maps:
         """
         uri = self._uri(detector)
         file = self.open_file(uri)
-        with _of_product(uri):
+        with self._product(uri):
             known = await self._known(file, uri, extension)
             plane = PlainPlane(known.hdu)
             if plane.shape != shape:
@@ -93,9 +96,23 @@ class Maps:
                     break
             else:
                 raise FormatError(f"no extension {extension}; the file holds {', '.join(seen)}")
-            known = KnownMap(hdu)
+            known = KnownMap(hdu, self.versions.get(uri, ""))
             self.known.put((uri, extension), known)
+        elif known.version and self.versions.setdefault(uri, known.version) != known.version:
+            raise replaced(uri)
         return known
+
+    @contextmanager
+    def _product(self, uri: str) -> Iterator[None]:
+        """Let errors name the product; one that is not there is no fault of the image, and one that was replaced is forgotten."""
+        try:
+            with naming(uri):
+                yield
+        except ProductReplaced:
+            self.known.forget(lambda key: key[0] == uri)
+            raise
+        except (ProductNotFound, ProductForbidden) as exc:
+            raise ConfigError(f"no calibration product: {exc}; set solid_angles or wavelengths in [images] to where it is") from exc
 
 
 async def _read(known: KnownMap, file: FitsFile, spans: Sequence[Span]) -> FitsFile:
@@ -112,16 +129,6 @@ async def _read(known: KnownMap, file: FitsFile, spans: Sequence[Span]) -> FitsF
     finally:
         known.coming = False
     return file
-
-
-@contextmanager
-def _of_product(uri: str) -> Iterator[None]:
-    """Let errors name the product; one that is not there is no fault of the image."""
-    try:
-        with naming(uri):
-            yield
-    except (ProductNotFound, ProductForbidden) as exc:
-        raise ConfigError(f"no calibration product: {exc}; set solid_angles or wavelengths in [images] to where it is") from exc
 
 
 def _cell(x: float, y: float, shape: tuple[int, int]) -> Box | None:

@@ -6,12 +6,24 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, TypeVar
 
-from raysearch.errors import FormatError, NothingToSearch, ProductForbidden, ProductNotFound, ReadError, StoreUnavailable
+from raysearch.errors import (
+    FormatError,
+    NothingToSearch,
+    ProductForbidden,
+    ProductNotFound,
+    ProductReplaced,
+    ReadError,
+    StoreUnavailable,
+)
 from raysearch.masking import masked
+from raysearch.model import Usage
 
 Result = TypeVar("Result")
 Missing = Literal["failed", "skipped"]
 """How an observation ends whose product is nowhere to be found."""
+
+MOST_READS = 3
+"""How often an observation is read whose products are replaced meanwhile."""
 
 
 class Nowhere(Exception):
@@ -35,6 +47,28 @@ class Nowhere(Exception):
         return ProductNotFound(tried)
 
 
+async def of_one_version(usage: Usage, read: Callable[[], Awaitable[Result]]) -> Result:
+    """Return what reading gives, begun anew where a product is replaced meanwhile: nothing of two versions is mixed.
+
+    Raises
+    ------
+    ProductReplaced
+        It happened `MOST_READS` times in a row.
+    """
+    for _ in range(MOST_READS - 1):
+        try:
+            return await read()
+        except ProductReplaced:
+            usage.versions.clear()
+            usage.sizes.clear()
+    try:
+        return await read()
+    except ProductReplaced as exc:
+        raise ProductReplaced(
+            f"{exc}, {MOST_READS} times in a row; read it again, with --since, when its archive has settled"
+        ) from exc
+
+
 async def first_place(uris: Sequence[str], action: Callable[[str], Awaitable[Result]]) -> Result:
     """Return what the action gives at the first address where the product can be had; errors about its content name it.
 
@@ -48,6 +82,8 @@ async def first_place(uris: Sequence[str], action: Callable[[str], Awaitable[Res
         try:
             with naming(uri):
                 return await action(uri)
+        except ProductReplaced:
+            raise
         except ReadError as exc:
             failures.append(exc)
     raise Nowhere(failures)

@@ -79,6 +79,8 @@ class ReadPlan:
     """Of an image: which pixels, in words."""
     others: tuple[Span, ...] = ()
     """Ranges of other files: the second image of a pair, calibration products."""
+    held: int = 0
+    """Bytes of memory that reading it takes: those of the ranges as they come, and those of the arrays made of them."""
 
     @property
     def nbytes(self) -> int:

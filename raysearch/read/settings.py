@@ -33,7 +33,7 @@ class StoreConfig:
     retry_s: float = 60.0
     """No further attempt begins later than this after the first."""
     max_concurrent: int = 32
-    """Requests under way at once, over all addresses; at some hosts fewer (`addresses.AT_ONCE`)."""
+    """Requests under way at once at one host (of `s3://`: in one bucket); at some hosts fewer (`addresses.AT_ONCE`)."""
     hosts: tuple[str, ...] | None = None
     """Where addresses are an archive's: the only hosts of this machine's network to be asked; None: any, as the user gave them."""
     memory: Mapping[str, bytes] = field(default_factory=dict, repr=False, compare=False)
@@ -48,6 +48,12 @@ class StoreConfig:
         for name in ("retries", "retry_s"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} = {getattr(self, name)}: it must not be negative")
+
+    def service(self, uri: str) -> str:
+        """Return who is asked for an address: a host and its port, as messages name it."""
+        if not uri.startswith("s3://"):
+            return uri.partition("://")[2].partition("/")[0].rpartition("@")[2]
+        return self.endpoint.partition("://")[2].partition("/")[0] or f"Amazon S3 ({self.s3_region})"
 
     @property
     def endpoint(self) -> str:

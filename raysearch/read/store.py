@@ -1,4 +1,4 @@
-"""Byte ranges from S3, HTTP(S), files and memory: the only place that opens connections for pixels.
+"""Byte ranges from S3, HTTP(S), files and memory: the only way to pixels.
 
 One router sends each address to the backend of its scheme. A backend makes exactly one attempt; the router holds the places
 for requests under way, counts, waits and tries again. Clients' own retries are switched off, so that `Usage` is exact and the
@@ -9,37 +9,44 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
-import re
 import stat
 import time
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from raysearch.errors import ConfigError, ProductForbidden, ProductNotFound, ReadError, StoreUnavailable
+from raysearch.errors import ProductForbidden, ProductNotFound, ReadError, StoreUnavailable
 from raysearch.masking import MASK, masked
 from raysearch.model import Store, Usage
 from raysearch.read.addresses import AT_ONCE, host_of, is_astray, is_inside
-from raysearch.read.meanings import TransientError, refusal, untrusted, whole_size
+from raysearch.read.backend import Backend, body_of, range_header
+from raysearch.read.meanings import (
+    Answer,
+    RangeRefused,
+    Span,
+    TransientError,
+    broken,
+    checked,
+    nothing,
+    refusal,
+    span_told,
+    untrusted,
+    whole_size,
+)
+from raysearch.read.s3 import Obstore, S3fs
 from raysearch.read.settings import StoreConfig
 
 if TYPE_CHECKING:
     import aiohttp
-    import obstore.store
 
 __all__ = ["Span", "StoreConfig", "open_store"]
-
-Span = tuple[int, int]
-"""First byte and the byte after the last."""
 
 FIRST_PAUSE_S = 0.1
 """Before the second attempt; doubled before each further one, up to `LONGEST_PAUSE_S`."""
 LONGEST_PAUSE_S = 8.0
-LARGEST_WHOLE = 2**30
-"""Bytes of a file that is asked for as a whole, as cutouts are; more is not taken in."""
 
 
 def open_store(config: StoreConfig) -> Store:
@@ -47,27 +54,12 @@ def open_store(config: StoreConfig) -> Store:
     return _Router(config)
 
 
-class _Backend(ABC):
-    """One kind of store."""
-
-    def __init__(self, config: StoreConfig) -> None:
-        self.config = config
-
-    @abstractmethod
-    async def fetch(self, uri: str, span: Span | None, usage: Usage) -> bytes:
-        """Return the span (None: everything) in one attempt, charging the bytes received; the request is charged already."""
-
-    async def close(self) -> None:  # noqa: B027 (most have nothing to close)
-        """Close every connection."""
-
-
 class _Router:
     """The store for every scheme."""
 
     def __init__(self, config: StoreConfig) -> None:
         self._config = config
-        self._backends: dict[str, _Backend] = {}
-        self._places = asyncio.Semaphore(config.max_concurrent)
+        self._backends: dict[str, Backend] = {}
         self._at_hosts: dict[str, asyncio.Semaphore] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -103,28 +95,34 @@ class _Router:
             try:
                 async with self._turn(uri):
                     usage.requests += 1
-                    return await backend.fetch(uri, span, usage)
+                    answer = await _answer(backend, uri, span, usage)
+                return checked(uri, span, answer, usage)
             except TransientError as exc:
                 taken = time.monotonic() - began
-                pause = _pause(attempt)
+                pause = max(_pause(attempt), exc.wait_s)
                 if attempt > self._config.retries or taken + pause > self._config.retry_s:
                     attempts = "1 attempt" if attempt == 1 else f"{attempt} attempts"
-                    raise StoreUnavailable(f"{masked(uri)}: {exc}; gave up after {attempts} in {taken:.1f} s") from exc
+                    asked = f", asked to be left alone for {exc.wait_s:.0f} s" if exc.wait_s else ""
+                    raise StoreUnavailable(
+                        f"{masked(uri)}: {exc}; gave up after {attempts} in {taken:.1f} s: {self._config.service(uri)} may be "
+                        f"down, overloaded or out of reach{asked}; run again later with --since"
+                    ) from exc
             await asyncio.sleep(pause)
+            host = host_of(uri)
+            usage.retries[host] = usage.retries.get(host, 0) + 1
 
     @contextlib.asynccontextmanager
     async def _turn(self, uri: str) -> AsyncIterator[None]:
-        """Hold a place; first one at the host, where that takes few at a time: who waits for it is in nobody's way."""
+        """Hold one of the places at the host: who waits for a host that is slow, or takes few at a time, is in nobody's way."""
         host = host_of(uri)
         most = AT_ONCE.get(host, self._config.max_concurrent)
-        async with self._at_hosts.setdefault(host, asyncio.Semaphore(most)), self._places:
+        async with self._at_hosts.setdefault(host, asyncio.Semaphore(most)):
             yield
 
-    def _backend(self, uri: str) -> _Backend:
+    def _backend(self, uri: str) -> Backend:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:  # connections cannot outlive their event loop
             self._loop, self._backends, self._at_hosts = loop, {}, {}
-            self._places = asyncio.Semaphore(self._config.max_concurrent)
         scheme = uri.partition("://")[0].lower() if "://" in uri else "file"
         if (kind := _SCHEMES.get(scheme)) is None:
             raise ReadError(f"{masked(uri)}: no store for {scheme}://; use s3://, https://, http://, file:// or a path")
@@ -134,194 +132,21 @@ class _Router:
         return self._backends[name]
 
 
+async def _answer(backend: Backend, uri: str, span: Span | None, usage: Usage) -> Answer:
+    try:
+        return await backend.fetch(uri, span, usage)
+    except RangeRefused:
+        usage.requests += 1
+        return await backend.fetch(uri, span, usage, ranged=False)
+
+
 def _pause(attempt: int) -> float:
     """Return the seconds to wait after this many attempts: with jitter, so that readers do not come back all at once."""
     longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (attempt - 1))
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 (jitter, no secret)
 
 
-def _range_header(span: Span) -> str:
-    return f"bytes={span[0]}-{span[1] - 1}"
-
-
-def _bucket_and_key(uri: str) -> tuple[str, str]:
-    bucket, _, key = uri.partition("://")[2].partition("/")
-    if not bucket or not key:
-        raise ReadError(f"{masked(uri)}: no S3 address; one reads s3://bucket/key")
-    return bucket, key
-
-
-def _user_credentials() -> Any:
-    """Return botocore's credentials object (it renews itself): the same chain for both S3 clients."""
-    import botocore.session
-
-    credentials = botocore.session.Session().get_credentials()
-    if credentials is None:
-        raise ConfigError(
-            "services.s3_signed = true, but there are no AWS credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret"
-        )
-    return credentials
-
-
-class _Obstore(_Backend):
-    """S3 through obstore (Rust's object_store)."""
-
-    def __init__(self, config: StoreConfig) -> None:
-        super().__init__(config)
-        self._stores: dict[str, obstore.store.S3Store] = {}
-
-    async def fetch(self, uri: str, span: Span | None, usage: Usage) -> bytes:
-        import obstore
-        from obstore.exceptions import BaseError
-
-        bucket, key = _bucket_and_key(uri)
-        if bucket not in self._stores:
-            self._stores[bucket] = self._open(bucket)
-        try:
-            result = await obstore.get_async(self._stores[bucket], key, options={"range": span} if span else {})
-            usage.sizes[uri] = result.meta["size"]
-            body = bytes(await result.bytes_async())
-        except FileNotFoundError as exc:
-            raise refusal(uri, 404) from exc
-        except ValueError as exc:
-            raise ReadError(f"{masked(uri)}: no usable S3 key (empty or relative parts)") from exc
-        except BaseError as exc:
-            text = str(exc)
-            if span and "status code: 416" in text:
-                return b""
-            if span and "NotPartial" in text:  # it ignores ranges, and obstore drops the body: ask for all, keep a part
-                usage.requests += 1
-                return (await self.fetch(uri, None, usage))[slice(*span)]
-            raise self._translated(uri, text) from exc
-        usage.bytes_read += len(body)
-        return body
-
-    @staticmethod
-    def _translated(uri: str, text: str) -> Exception:
-        """Return what obstore's message means: its exceptions do not carry the status."""
-        status = re.search(r"status code: (\d{3})", text)
-        if status:
-            return refusal(uri, int(status[1]))
-        if "InvalidCertificate" in text:
-            return untrusted(uri)
-        if "BareRedirect" in text:
-            return refusal(uri, 301)
-        if re.search(r"kind: (Timeout|Connect|Request|Interrupted|Decode|Unknown)\b", text):
-            stalled = "kind: Timeout" in text
-            return TransientError("no answer in time" if stalled else "the connection failed")
-        return ReadError(f"{masked(uri)}: {text.partition('Debug source')[0].strip()}")
-
-    def _open(self, bucket: str) -> obstore.store.S3Store:
-        from datetime import timedelta
-
-        from obstore.store import S3Store
-
-        config, endpoint = self.config, self.config.endpoint
-        options: dict[str, Any] = {"region": config.s3_region}
-        if endpoint:
-            options["endpoint"] = endpoint
-        if config.s3_signed:
-            options["credential_provider"] = _credential_provider()
-        else:
-            options["skip_signature"] = True
-        return S3Store(
-            bucket,
-            client_options={
-                "allow_http": endpoint.startswith("http://"),
-                "connect_timeout": timedelta(seconds=config.connect_timeout_s),
-                "read_timeout": timedelta(seconds=config.read_timeout_s),
-                "timeout": timedelta(seconds=config.request_timeout_s),
-            },
-            retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=config.request_timeout_s)},
-            **options,
-        )
-
-    async def close(self) -> None:
-        self._stores.clear()
-
-
-def _credential_provider() -> Any:
-    """Return what obstore calls for credentials: by itself it reads no ~/.aws."""
-    from datetime import UTC, datetime, timedelta
-
-    credentials = _user_credentials()
-
-    def provide() -> dict[str, Any]:
-        frozen = credentials.get_frozen_credentials()
-        return {
-            "access_key_id": frozen.access_key,
-            "secret_access_key": frozen.secret_key,
-            "token": frozen.token,
-            "expires_at": datetime.now(UTC) + timedelta(minutes=5),
-        }
-
-    return provide
-
-
-class _S3fs(_Backend):
-    """S3 through s3fs: its session and client, without its file objects, caches, HEADs and retries.
-
-    A second try on a connection that the server has closed (aiohttp's own) cannot be seen, and is not counted.
-    """
-
-    def __init__(self, config: StoreConfig) -> None:
-        import s3fs
-
-        super().__init__(config)
-        if config.s3_signed:
-            _user_credentials()
-        self._client: Any = None
-        self._filesystem = s3fs.S3FileSystem(
-            anon=not config.s3_signed,
-            asynchronous=True,
-            skip_instance_cache=True,
-            endpoint_url=config.endpoint or None,
-            client_kwargs={"region_name": config.s3_region},
-            config_kwargs={
-                "connect_timeout": config.connect_timeout_s,
-                "read_timeout": config.read_timeout_s,
-                "max_pool_connections": config.max_concurrent,
-                "retries": {"total_max_attempts": 1, "mode": "standard"},
-                "response_checksum_validation": "when_required",
-                "s3": {"addressing_style": "path"},
-            },
-        )
-
-    async def fetch(self, uri: str, span: Span | None, usage: Usage) -> bytes:
-        import aiohttp
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        bucket, key = _bucket_and_key(uri)
-        asked = {"Range": _range_header(span)} if span else {}
-        try:
-            async with asyncio.timeout(self.config.request_timeout_s):
-                self._client = await self._filesystem.set_session()
-                answer = await self._client.get_object(Bucket=bucket, Key=key, **asked)
-                if size := whole_size(answer.get("ContentRange", ""), answer.get("ContentLength")):
-                    usage.sizes[uri] = size
-                async with answer["Body"] as stream:
-                    body: bytes = await stream.read()
-        except ClientError as exc:
-            status = exc.response["ResponseMetadata"]["HTTPStatusCode"]
-            if span and status == 416:
-                return b""
-            raise refusal(uri, status) from exc
-        except TimeoutError as exc:
-            raise TransientError("no answer in time") from exc
-        except (BotoCoreError, aiohttp.ClientError) as exc:
-            if "CERTIFICATE_VERIFY_FAILED" in str(exc):
-                raise untrusted(uri) from exc
-            stalled = "Timeout" in type(exc).__name__
-            raise TransientError("no answer in time" if stalled else "the connection failed") from exc
-        usage.bytes_read += len(body)
-        return body if span is None or "ContentRange" in answer else body[slice(*span)]
-
-    async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-
-
-class _Http(_Backend):
+class _Http(Backend):
     """HTTP(S) through aiohttp: obstore's HTTP store cannot ask for an address with a query, as MAST's downloads have."""
 
     def __init__(self, config: StoreConfig) -> None:
@@ -336,8 +161,8 @@ class _Http(_Backend):
         trace.on_request_redirect.append(self._follow)
         self._session = aiohttp.ClientSession(
             auto_decompress=False,
-            connector=aiohttp.TCPConnector(
-                limit=config.max_concurrent, resolver=None if config.hosts is None else OutsideResolver(config.hosts)
+            connector=aiohttp.TCPConnector(  # how many are under way at a host is `_turn`'s affair
+                limit=0, resolver=None if config.hosts is None else OutsideResolver(config.hosts)
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept-Encoding": "identity", "User-Agent": f"raysearch/{__version__}"},
@@ -358,7 +183,7 @@ class _Http(_Backend):
         if is_astray(here, there):
             raise ReadError(f"{masked(here)}: leads to {masked(there)!r}, where we do not go")
 
-    async def fetch(self, uri: str, span: Span | None, usage: Usage) -> bytes:
+    async def fetch(self, uri: str, span: Span | None, usage: Usage, *, ranged: bool = True) -> Answer:
         import aiohttp
         from yarl import URL
 
@@ -367,55 +192,46 @@ class _Http(_Backend):
         host = host_of(uri)
         if self.config.hosts is not None and is_inside(host) and host not in self.config.hosts:
             raise ReadError(f"{masked(uri)}: an archive names a host of this machine's own network, where we do not go")
-        headers = {"Range": _range_header(span)} if span else {}
+        headers = {"Range": range_header(span)} if span and ranged else {}
         sent: list[object] = []
         try:
             async with self._session.get(URL(uri, encoded="%" in uri), headers=headers, trace_request_ctx=sent) as response:
-                if span and response.status == 416:
-                    return b""
-                if response.status not in {200, 206}:
-                    raise refusal(uri, response.status)
-                if size := whole_size(response.headers.get("Content-Range", ""), response.content_length):
-                    usage.sizes[uri] = size
-                return await self._body(response, span, usage)
-        except TimeoutError as exc:
-            raise TransientError("no answer in time") from exc
+                return await self._answer(uri, response, span, usage)
         except aiohttp.ClientConnectorCertificateError as exc:
             raise untrusted(uri) from exc
         except LeadsInside as exc:
             raise ReadError(f"{masked(uri)}: {exc}") from exc
-        except (aiohttp.TooManyRedirects, aiohttp.ClientSSLError, ValueError) as exc:  # InvalidURL, UnicodeError among them
+        except (aiohttp.TooManyRedirects, ValueError) as exc:  # InvalidURL, UnicodeError among them
             raise ReadError(f"{masked(uri)}: {type(exc).__name__}: the address or its redirects are wrong") from exc
-        except aiohttp.ClientError as exc:
-            raise TransientError(f"the connection failed ({type(exc).__name__})") from exc
+        except (aiohttp.ClientError, TimeoutError) as exc:
+            raise broken(uri, f"{type(exc).__name__} {exc}") from exc
         finally:  # redirects, and aiohttp's own second try on a connection found closed
             usage.requests += max(0, len(sent) - 1)
 
     @staticmethod
-    async def _body(response: aiohttp.ClientResponse, span: Span | None, usage: Usage) -> bytes:
-        """Return the span's bytes; where the server ignores ranges, stop as soon as they have come."""
-        ignored = span is not None and response.status == 200
-        body = bytearray()
-        async for chunk in response.content.iter_any():
-            usage.bytes_read += len(chunk)
-            body += chunk
-            if span is None and len(body) > LARGEST_WHOLE:
-                raise ReadError(f"{masked(str(response.url))}: more than {LARGEST_WHOLE:,} bytes came, and no end")
-            if ignored and span and len(body) >= span[1]:
-                response.close()
-                break
-        return bytes(body[slice(*span)]) if ignored and span else bytes(body)
+    async def _answer(uri: str, response: aiohttp.ClientResponse, span: Span | None, usage: Usage) -> Answer:
+        headers = response.headers
+        placed = headers.get("Content-Range", "")
+        if span and response.status == 416 and "Range" in response.request_info.headers:
+            return nothing(uri, placed, usage)
+        if response.status not in {200, 206}:
+            raise refusal(uri, response.status, headers.get("Retry-After", ""))
+        told = span_told(placed) if span and response.status == 206 else None
+        body = await body_of(uri, response.content.iter_any(), span, told, usage)
+        return Answer(
+            body, whole_size(placed, response.content_length), headers.get("ETag") or headers.get("Last-Modified") or "", told
+        )
 
     async def close(self) -> None:
         await self._session.close()
 
 
-class _Local(_Backend):
+class _Local(Backend):
     """Files of this machine, read in threads."""
 
-    async def fetch(self, uri: str, span: Span | None, usage: Usage) -> bytes:
+    async def fetch(self, uri: str, span: Span | None, usage: Usage, *, ranged: bool = True) -> Answer:  # noqa: ARG002
         try:
-            body, usage.sizes[uri] = await asyncio.to_thread(self._read, self._path(uri), span)
+            answer = await asyncio.to_thread(self._read, self._path(uri), span)
         except (FileNotFoundError, NotADirectoryError) as exc:
             raise ProductNotFound(f"{uri}: no such file") from exc
         except PermissionError as exc:
@@ -424,8 +240,8 @@ class _Local(_Backend):
             raise
         except OSError as exc:
             raise ReadError(f"{uri}: {exc.strerror or exc}") from exc
-        usage.bytes_read += len(body)
-        return body
+        usage.bytes_read += len(answer.body)
+        return answer
 
     @staticmethod
     def _path(uri: str) -> Path:
@@ -437,36 +253,32 @@ class _Local(_Backend):
         return Path(unquote(parts.path))
 
     @staticmethod
-    def _read(path: Path, span: Span | None) -> tuple[bytes, int]:
-        """Return the span's bytes, and how many the file has."""
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):  # asked before opening, as opening a pipe may wait for ever
+    def _read(path: Path, span: Span | None) -> Answer:
+        if not stat.S_ISREG(path.stat().st_mode):  # asked before opening, as opening a pipe may wait for ever
             raise ReadError(f"{path}: {'a folder' if path.is_dir() else 'a device or pipe'}, not a file")
         with path.open("rb") as file:
-            if span is None:
-                return file.read(), about.st_size
-            start, end = (min(place, about.st_size) for place in span)  # a petabyte can neither be sought nor made room for
-            file.seek(start)
-            return file.read(end - start), about.st_size
+            about = os.fstat(file.fileno())  # of what is open, whatever has the name by now
+            start, end = (min(place, about.st_size) for place in span or (0, about.st_size))
+            file.seek(start)  # not beyond the end: a petabyte can neither be sought nor made room for
+            return Answer(file.read(end - start), about.st_size, f"{about.st_ino}-{about.st_mtime_ns}")
 
 
-class _Memory(_Backend):
+class _Memory(Backend):
     """Bytes held by the configuration: for tests and examples."""
 
-    async def fetch(self, uri: str, span: Span | None, usage: Usage) -> bytes:
+    async def fetch(self, uri: str, span: Span | None, usage: Usage, *, ranged: bool = True) -> Answer:  # noqa: ARG002
         if uri not in self.config.memory:
             raise ProductNotFound(f"{uri}: not in memory")
         content = self.config.memory[uri]
-        usage.sizes[uri] = len(content)
         body = content[slice(*span) if span else slice(None)]
         usage.bytes_read += len(body)
-        return body
+        return Answer(body, len(content), str(hash(content)))
 
 
 _SCHEMES = {"s3": "s3", "http": "http", "https": "http", "file": "local", "memory": "memory"}
-_BACKENDS: dict[str, type[_Backend]] = {
-    "obstore": _Obstore,
-    "s3fs": _S3fs,
+_BACKENDS: dict[str, type[Backend]] = {
+    "obstore": Obstore,
+    "s3fs": S3fs,
     "http": _Http,
     "local": _Local,
     "memory": _Memory,

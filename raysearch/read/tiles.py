@@ -90,6 +90,11 @@ class TiledPlane:
         cut.setflags(write=False)
         return cut
 
+    def held(self, box: Box) -> int:
+        """Return how many bytes loading a box takes: the tiles that it touches, unpacked, and their values, handed on as a copy."""
+        (top, bottom), (left, right) = self._pixels_of(self._touched(box))
+        return 3 * 8 * (bottom - top) * (right - left)  # no more than 8 bytes, where they are scaled
+
     def _touched(self, box: Box) -> _Tiles:
         high, wide = self._tile
         return _Tiles((box.x0 // wide, -(-box.x1 // wide)), (box.y0 // high, -(-box.y1 // high)))

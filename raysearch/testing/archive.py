@@ -18,7 +18,7 @@ from raysearch.testing.faults import Faults
 from raysearch.testing.holdings import Holdings
 from raysearch.testing.services.shelf import Request
 
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 STOP_SECONDS = 5.0
 
 

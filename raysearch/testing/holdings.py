@@ -63,6 +63,8 @@ class Holdings:
     """What IRSA's SIA2 finds, em_min and em_max in metres; `{origin}` in an address is where the archive answers."""
     tables: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)
     """Table of IRSA's TAP (`spherex.plane`, `spherex.artifact`) or HEASARC's (`chanmaster`) -> its rows."""
+    writable: tuple[str, ...] = ()
+    """Buckets, empty at first, that take what is put into them; it is gone with the archive."""
 
     def write(self, folder: Path) -> None:
         """Write the holdings where a server process finds them."""
@@ -84,6 +86,7 @@ class Holdings:
             "irsa": list(self.irsa),
             "tables": {name: list(rows) for name, rows in self.tables.items()},
             "products": [asdict(p) for p in self.products],
+            "writable": list(self.writable),
             "bodies": bodies,
         }
         (folder / "holdings.json").write_text(json.dumps(tables), encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -17,12 +18,20 @@ CODES = {401: "Unauthorized", 403: "AccessDenied", 404: "NoSuchKey", 416: "Inval
 
 @dataclass
 class Loopback:
-    """Serves `files`; `faults[path]` are used up one a request, the last one ("!" in front) for ever."""
+    """Serves `files`; `faults[path]` are used up one a request, the last one ("!" in front) for ever.
+
+    `versions[path]` are contents for one request each, before that of `files`. An ETag tells contents apart, unless `tags` is
+    empty; `preconditions` says whether If-Match is understood.
+    """
 
     files: dict[str, bytes] = field(default_factory=dict)
     faults: dict[str, list[str]] = field(default_factory=dict)
     log: list[tuple[str, str, str]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    versions: dict[str, list[bytes]] = field(default_factory=dict)
+    tags: str = '"{}"'
+    preconditions: bool = True
+    retry_after: str = ""
     redirects: dict[str, str] = field(default_factory=dict)
     url: str = ""
     under_way: int = 0
@@ -60,22 +69,32 @@ class Loopback:
             return web.Response()
         if fault.isdigit() or path not in self.files:
             return self.error(int(fault) if fault.isdigit() else 404)
-        return await self.body(request, self.files[path], fault)
+        data = self.versions[path].pop(0) if self.versions.get(path) else self.files[path]
+        return await self.body(request, data, fault)
 
     def error(self, status: int) -> web.Response:
         text = S3_ERROR.format(code=CODES.get(status, "InternalError"))
-        return web.Response(status=status, text=text, content_type="application/xml")
+        headers = {"Retry-After": self.retry_after} if self.retry_after else None
+        return web.Response(status=status, text=text, content_type="application/xml", headers=headers)
 
     async def body(self, request: web.Request, data: bytes, fault: str) -> web.StreamResponse:
         asked = request.headers.get("Range", "")
-        status, headers = 200, {"ETag": '"x"', "Last-Modified": "Wed, 21 Oct 2015 07:28:00 GMT"}
+        tag = self.tags.format(zlib.crc32(data))
+        if self.preconditions and request.headers.get("If-Match", tag) != tag:
+            return self.error(412)
+        when = zlib.crc32(data) % 60
+        status, headers = 200, {"Last-Modified": f"Wed, 21 Oct 2015 07:28:{when:02} GMT", **({"ETag": tag} if tag else {})}
         if asked and fault != "ignore-range":
             first, last = asked.removeprefix("bytes=").split("-")
             start, end = int(first), min(int(last) + 1 if last else len(data), len(data))
             if start >= len(data):
                 return self.error(416)
             status, headers["Content-Range"] = 206, f"bytes {start}-{end - 1}/{len(data)}"
+            if fault == "beside":
+                start, end = start + 3, end + 3
+                headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
             data = data[start:end]
+            data = {"short": data[: len(data) // 2], "longer": data + b"more"}.get(fault, data)
         if fault not in {"stall-body", "cut-body"}:
             return web.Response(status=status, body=data, headers=headers)
         response = web.StreamResponse(status=status, headers={**headers, "Content-Length": str(len(data))})

@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import io
 import pickle
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from raysearch.errors import (
     RaysearchError,
     ReadError,
     StoreUnavailable,
+    TooLarge,
     TruncatedFile,
 )
 from raysearch.model import Line, Observation, Pixels, Reader, Target, Usage
@@ -423,6 +425,54 @@ def test_the_plan_reads_headers_only_and_foretells_the_cost() -> None:
         assert usage.requests == headers.requests + planned.requests
         assert usage.bytes_read == headers.bytes_read + planned.nbytes
         assert headers.bytes_read < 100_000
+
+
+class Asked(Usage):
+    """Notes what was asked for, and what had been read then; refuses what is larger than a bound."""
+
+    def __init__(self, bound: int = 10**18) -> None:
+        super().__init__()
+        self.bound, self.nbytes, self.before = bound, 0, 0
+
+    async def room(self, nbytes: int) -> None:
+        assert not self.nbytes  # asked once
+        self.nbytes, self.before = nbytes, self.bytes_read
+        if nbytes > self.bound:
+            raise TooLarge("too large")
+
+
+@pytest.mark.parametrize("step", [STEP, -STEP])
+@pytest.mark.parametrize("dtype", ["f4", "i2", "f8"])
+@pytest.mark.parametrize("options", [{}, {"window": None}, {"window": None, "lines": (LINE, Line("b", 17.95))}])
+def test_what_is_asked_for_is_what_reading_takes(
+    monkeypatch: pytest.MonkeyPatch, dtype: str, step: float, options: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("raysearch.read.cube.PIECE", 2**12)
+    science = fits.ImageHDU(pixels(300, 60, dtype), header=axis_cards(CDELT3=step, CRVAL3=17.9 if step > 0 else 19.0), name="SCI")
+    data = written(fits.PrimaryHDU(), science, fits.ImageHDU(abs(pixels(300, 60)), name="VAR"))
+    reader, usage = reader_of(data, extensions=("ERR",), **options), Asked()
+
+    async def main() -> tuple[Pixels, int]:
+        planned = await reader.plan(observe(), Usage())
+        tracemalloc.start()
+        try:
+            got = await reader.read(observe(), usage)
+            return got, tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+            assert usage.nbytes == planned.held
+
+    got, peak = asyncio.run(main())
+    assert 2 * got.nbytes <= usage.nbytes + 4 * 8 * 300  # wavelengths are not counted
+    assert 0.8 * usage.nbytes < peak < usage.nbytes + 600_000
+
+
+def test_what_is_too_large_is_refused_before_it_is_fetched() -> None:
+    usage = Asked(1000)
+    with pytest.raises(TooLarge):
+        asyncio.run(reader_of(large(), window=None).read(observe(), usage))
+    assert usage.nbytes == 2 * 4 * 1050 * 45 * 45
+    assert usage.bytes_read == usage.before < 100_000
 
 
 def test_pixels_know_which_bytes_they_came_from() -> None:

@@ -7,6 +7,7 @@ import gzip
 import io
 import math
 import pickle
+import tracemalloc
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -391,6 +392,43 @@ def test_the_plan_is_what_reading_fetches() -> None:
     assert planned.requests + headers.requests == usage.requests == 12
     assert planned.nbytes + headers.bytes_read == usage.bytes_read
     assert str(planned).startswith("T: columns 971-1029, rows 871-929; U: columns 0-31, rows 0-31\n8 requests, ")
+
+
+class Asked(Usage):
+    """Notes what was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    async def room(self, nbytes: int) -> None:
+        self.asked.append(nbytes)
+
+
+@pytest.mark.parametrize("extensions", [PLANES, ("IMAGE", "PSF")])
+def test_what_is_asked_for_is_enough(extensions: tuple[str, ...]) -> None:
+    reader, usage, observation = reader_of(0.2, extensions), Asked(), observe(target_at(80, 80), target_at(70, 60, name="U"))
+    planned, _ = plan(reader, observation)
+
+    async def main() -> tuple[Pixels, int]:
+        tracemalloc.start()
+        try:
+            return await reader.read(observation, usage), tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    got, peak = asyncio.run(main())
+    assert usage.asked == [planned.held]
+    assert 2 * sum(array.nbytes for cutout in got.images[0].cutouts for array in cutout.planes.values()) <= planned.held
+    assert peak < planned.held + 2_000_000  # headers
+
+
+def test_the_second_image_of_a_pair_waits_for_no_more_room() -> None:
+    usage = Asked()
+    observation = observe(target_at(80, 80, 2), uris=("memory://2.fits",), partner=("memory://3.fits",))
+    asyncio.run(reader_of(files=PAIR, bands=("D2", "D3")).read(observation, usage))
+    first, second = usage.asked
+    assert second <= first
 
 
 def test_the_plan_of_a_pair_and_of_cutouts() -> None:

@@ -30,7 +30,7 @@ def product(**extensions: np.ndarray) -> bytes:
 
 def maps_of(usage: Usage, template: str = "memory://map{detector}.fits", **files: bytes) -> Maps:
     store = open_store(StoreConfig(memory={f"memory://{name}.fits": data for name, data in files.items()}, retries=0))
-    return Maps(template, lambda uri: FitsFile(lambda spans: store.get_ranges(uri, spans, usage)), Kept())
+    return Maps(template, lambda uri: FitsFile(lambda spans: store.get_ranges(uri, spans, usage)), Kept(), usage.versions)
 
 
 def test_boxes_of_the_detectors_file_header_once() -> None:
@@ -70,7 +70,7 @@ def test_a_map_that_did_not_come_is_asked_for_again() -> None:
             raise StoreUnavailable("down")
         return [content[start:end] for start, end in spans]
 
-    maps = Maps("x{detector}", lambda _: FitsFile(fetch), Kept())
+    maps = Maps("x{detector}", lambda _: FitsFile(fetch), Kept(), {})
     for down[0] in (False, False, True, False, False):
         with pytest.raises(StoreUnavailable) if down[0] else nullcontext():
             asyncio.run(maps.load(1, "IMAGE", (300, 400), [Box(0, 20, 3, 160)]))
@@ -104,4 +104,4 @@ def test_a_store_that_is_down_stays_transient() -> None:
         raise StoreUnavailable("down")
 
     with pytest.raises(StoreUnavailable):
-        asyncio.run(Maps("x{detector}", lambda _: FitsFile(fetch), Kept()).load(1, "IMAGE", (2, 2), []))
+        asyncio.run(Maps("x{detector}", lambda _: FitsFile(fetch), Kept(), {}).load(1, "IMAGE", (2, 2), []))

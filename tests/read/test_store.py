@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from raysearch.errors import ConfigError, ProductForbidden, ProductNotFound, ReadError, StoreUnavailable
 from raysearch.masking import masked
 from raysearch.model import Store, Usage
+from raysearch.read import backend
 from raysearch.read import store as store_module
 from raysearch.read.addresses import AT_ONCE, is_astray
 from raysearch.read.store import StoreConfig, open_store
@@ -543,9 +544,9 @@ def test_a_petabyte_of_a_small_file_is_what_there_is(tmp_path: Path) -> None:
 
 
 def test_a_file_without_end_is_not_taken_in(http: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "LARGEST_WHOLE", 100)
+    monkeypatch.setattr(backend, "LARGEST_WHOLE", 100)
     http.put("cube.fits", DATA[:101])
-    with pytest.raises(ReadError, match="more than 100 bytes came"):
+    with pytest.raises(ReadError, match="more than 100 bytes"):
         http.run(lambda store, usage: store.get(http.uri("cube.fits"), usage))
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from raysearch.testing.cards import BLOCK
-from raysearch.testing.services.objects import send_object
+from raysearch.testing.services.objects import ANSWERED, send_object
 from raysearch.testing.services.replies import html
 from raysearch.testing.services.shelf import Body, Shelf
 
@@ -48,7 +48,7 @@ class Cutouts:
     async def _file(self, request: web.Request) -> web.StreamResponse:
         path = f"ibe/data/{request.match_info['key']}"
         fault = self._shelf.injector.of_object(path)
-        if fault in {"403", "404", "503"}:
+        if fault is not None and fault in ANSWERED:
             return html(int(fault))
         product = self._products.get(path)
         if product is None or not product.downloadable:

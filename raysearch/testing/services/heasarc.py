@@ -9,7 +9,7 @@ from aiohttp import web
 
 from raysearch.testing.services import regions
 from raysearch.testing.services.database import Database, Row
-from raysearch.testing.services.objects import send_object
+from raysearch.testing.services.objects import ANSWERED, send_object
 from raysearch.testing.services.replies import html, misbehave, send_text
 from raysearch.testing.services.shelf import Shelf
 from raysearch.testing.services.tap import Tap
@@ -112,7 +112,7 @@ class Heasarc:
         path = re.sub("/+", "/", f"FTP/{request.match_info['key']}")
         fault = self._shelf.injector.of_object(path)
         product = self._products.get(path)
-        if fault in {"403", "404", "503"}:
+        if fault is not None and fault in ANSWERED:
             return html(int(fault))
         if product is None or not product.downloadable:
             return html(404)

@@ -15,7 +15,7 @@ from aiohttp import web
 from raysearch.testing.faults import LookupFault, MastFault
 from raysearch.testing.holdings import Product, Row
 from raysearch.testing.services import regions
-from raysearch.testing.services.objects import FAREWELL, send_object
+from raysearch.testing.services.objects import ANSWERED, FAREWELL, send_object
 from raysearch.testing.services.replies import html
 from raysearch.testing.services.shelf import Shelf
 
@@ -144,7 +144,7 @@ class Mast:
         injector = self._shelf.injector
         fault = injector.of_object(uri)
         product = self._products.get(uri)
-        if fault in {"403", "404", "503"}:
+        if fault is not None and fault in ANSWERED:
             return html(int(fault))
         if product is None or not product.downloadable:
             return web.Response(status=404, text=f"Not found: {uri}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import socket
 import struct
+from email.utils import format_datetime
 from typing import cast
 
 from aiohttp import web
@@ -18,16 +20,32 @@ TICK_SECONDS = 0.01
 """A slow line is fed this often, so that it trickles and does not burst."""
 FAREWELL = 3600.0
 """Seconds a stalled answer keeps silent; the client is expected to leave first."""
-LAST_MODIFIED = "Thu, 01 Jan 2026 00:00:00 GMT"
 REQUEST: web.RequestKey[Request] = web.RequestKey("raysearch_request", Request)
+
+
+ANSWERED = {"403", "404", "429", "500", "503"}
+"""Faults that are answered by their status."""
+DRIP_SECONDS = 0.1
+
+
+def retry_after(status: int) -> dict[str, str]:
+    """Return the headers by which an answer asks to be left alone for a while."""
+    return {"Retry-After": "1"} if status == 429 else {}
 
 
 async def send_object(shelf: Shelf, request: web.Request, body: Body, fault: ObjectFault | None) -> web.StreamResponse:
     """Return the answer to a GET or HEAD of a file, sent."""
-    if fault == "stall" and request.method == "HEAD":
+    if fault == "silent" or (fault == "stall" and request.method == "HEAD"):
         await asyncio.sleep(FAREWELL)
-    span = parse_range(request.headers.get("Range", ""), len(body.content))
-    if span is None:
+    if fault in {"redirect", "elsewhere", "loop"} and (fault == "loop" or "again" not in request.query):
+        raise web.HTTPTemporaryRedirect(_elsewhere(request, cast("ObjectFault", fault)))
+    if fault == "replaced":
+        body = shelf.successor(body)
+    if request.headers.get("If-Match", "*") not in {"*", f'"{body.etag}"'}:
+        return web.Response(status=412)
+    asked = "" if fault == "whole" else request.headers.get("Range", "")
+    span = parse_range(asked, len(body.content))
+    if span is None or (fault == "416" and asked):
         return web.Response(
             status=416,
             body=b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>InvalidRange</Code></Error>',
@@ -35,12 +53,16 @@ async def send_object(shelf: Shelf, request: web.Request, body: Body, fault: Obj
             headers={"Content-Range": f"bytes */{len(body.content)}"},
         )
     start, end = span
-    partial = request.headers.get("Range", "").startswith("bytes=")  # S3 answers 206 also where the range is all there is
-    response = web.StreamResponse(status=206 if partial else 200, headers=_headers(body, start, end, partial=partial))
+    partial = asked.startswith("bytes=")  # S3 answers 206 also where the range is all there is
+    headers = _headers(body, start, end, partial=partial)
+    if fault in {"short", "long"}:
+        headers["Content-Length"] = str((end - start) // 2 if fault == "short" else end - start + 1000)
+    response = web.StreamResponse(status=206 if partial else 200, headers=headers)
     await response.prepare(request)
-    if request.method != "HEAD":
-        await _send(shelf, request, response, body.content[start:end], fault)
-    await response.write_eof()
+    with contextlib.suppress(ConnectionResetError):  # who has enough leaves
+        if request.method != "HEAD":
+            await _send(shelf, request, response, body.content[start:end], fault)
+        await response.write_eof()
     return response
 
 
@@ -68,7 +90,7 @@ def _headers(body: Body, start: int, end: int, *, partial: bool) -> dict[str, st
         "Content-Type": "application/octet-stream",
         "Accept-Ranges": "bytes",
         "ETag": f'"{body.etag}"',
-        "Last-Modified": LAST_MODIFIED,
+        "Last-Modified": format_datetime(body.modified, usegmt=True),
     }
     if partial:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(body.content)}"
@@ -79,10 +101,16 @@ async def _send(
     shelf: Shelf, request: web.Request, response: web.StreamResponse, content: memoryview, fault: ObjectFault | None
 ) -> None:
     """Write a body at the bandwidth allowed; a fault strikes half way."""
-    faulty = fault in {"stall", "reset", "truncate"}
-    until = len(content) // 2 if faulty else len(content)
+    faulty = fault in {"stall", "reset", "truncate", "long"}
+    until = len(content) // 2 if fault in {"stall", "reset", "truncate", "short"} else len(content)
     record, bandwidth, loop = request[REQUEST], shelf.injector.faults.bandwidth, asyncio.get_running_loop()
     started = loop.time()
+    if fault == "drip":
+        for place in range(until):
+            await response.write(content[place : place + 1])
+            shelf.sent(record, 1)
+            await asyncio.sleep(DRIP_SECONDS)
+        return
     step = min(CHUNK, max(1, int(bandwidth * TICK_SECONDS))) if bandwidth else CHUNK
     for offset in range(0, until, step):
         chunk = content[offset : min(until, offset + step)]
@@ -91,7 +119,15 @@ async def _send(
         await response.write(chunk)
         shelf.sent(record, len(chunk))
     if faulty:
-        await _fail(request, cast("ObjectFault", fault))
+        await break_off(request, cast("ObjectFault", fault))
+
+
+def _elsewhere(request: web.Request, fault: ObjectFault) -> str:
+    """Return where a redirect leads."""
+    if fault == "loop":
+        return str(request.url)
+    there = request.url.update_query(again="1")
+    return str(there.with_host("localhost") if fault == "elsewhere" else there)
 
 
 async def _pace(due: float) -> None:
@@ -100,7 +136,7 @@ async def _pace(due: float) -> None:
         await asyncio.sleep(ahead)
 
 
-async def _fail(request: web.Request, fault: ObjectFault) -> None:
+async def break_off(request: web.Request, fault: ObjectFault) -> None:
     """Break off: fall silent, reset the connection, or close it as if all were said."""
     transport = request.transport
     if fault == "stall":

@@ -7,12 +7,11 @@ import asyncio
 from aiohttp import web
 
 from raysearch.testing.faults import ServiceFault
-from raysearch.testing.services.objects import FAREWELL, REQUEST
+from raysearch.testing.services.objects import FAREWELL, REQUEST, retry_after
 from raysearch.testing.services.shelf import Shelf
 from raysearch.testing.services.votable import refusal
 
 HTML = "<!DOCTYPE html><html><body><h1>The archive is under maintenance</h1></body></html>"
-RETRY_AFTER = {"429": "1"}
 
 
 async def misbehave(fault: ServiceFault | None) -> web.Response | None:
@@ -30,8 +29,7 @@ async def misbehave(fault: ServiceFault | None) -> web.Response | None:
 
 def html(status: int) -> web.Response:
     """Return a page where none was asked for."""
-    wait = RETRY_AFTER.get(str(status))
-    return web.Response(status=status, text=HTML, content_type="text/html", headers={"Retry-After": wait} if wait else None)
+    return web.Response(status=status, text=HTML, content_type="text/html", headers=retry_after(status))
 
 
 async def send_text(shelf: Shelf, request: web.Request, text: str, mime: str, fault: ServiceFault | None) -> web.StreamResponse:

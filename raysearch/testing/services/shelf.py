@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 from collections import deque
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,15 +15,19 @@ from raysearch.testing.faults import Faults, Injector, Service
 from raysearch.testing.holdings import Product, Row
 
 LOG_LENGTH = 100_000
+CARD = 80
+BLOCK = 2880
+"""Bytes of a FITS file's blocks."""
 SERVICES: tuple[Service, ...] = get_args(Service)
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The content of a file, and its checksum."""
+    """The content of a file, its checksum, and when it was written."""
 
     content: memoryview
     etag: str
+    modified: datetime = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -53,11 +59,23 @@ class Shelf:
         self.irsa: list[Row] = tables["irsa"]
         self.tables: dict[str, list[Row]] = tables["tables"]
         self.products = [Product(**row) for row in tables["products"]]
+        self.writable: list[str] = tables["writable"]
         self.bodies = _map_bodies(folder / "bodies.bin", tables["bodies"])
+        self._successors: dict[str, Body] = {}
         self.injector = Injector(Faults())
         self.log: deque[Request] = deque(maxlen=LOG_LENGTH)
         self.counts: dict[str, dict[str, int]] = {}
         self.reset()
+
+    def successor(self, body: Body) -> Body:
+        """Return the next version of a file: the same, with a block of blank cards in its first header."""
+        if body.etag not in self._successors:
+            content = bytes(body.content)
+            end = next((at for at in range(0, len(content), CARD) if content[at : at + CARD].rstrip() == b"END"), 0)
+            grown = memoryview(content[:end] + b" " * BLOCK + content[end:])
+            etag = hashlib.md5(grown, usedforsecurity=False).hexdigest()
+            self._successors[body.etag] = Body(grown, etag, body.modified + timedelta(days=1))
+        return self._successors[body.etag]
 
     def reset(self) -> None:
         """Forget what was asked, and misbehave no longer."""

@@ -13,9 +13,11 @@
     │   ├── ProductNotFound        404 (also a FileNotFoundError)
     │   ├── ProductForbidden       401, 403: private or restricted (also a PermissionError)
     │   ├── RequestRefused         400: the server does not do what it was asked, such as a cutout outside of the image
-    │   └── StoreUnavailable       time-outs, 429, 5xx, resets, after every retry (transient)
+    │   ├── StoreUnavailable       time-outs, 429, 5xx, resets, after every retry (transient)
+    │   └── ProductReplaced        it was replaced by another version while it was read (transient)
     ├── FormatError                the bytes came, and are not what they should be
     │   └── TruncatedFile          the file ends before the data its headers promise
+    ├── TooLarge                   an observation needs more memory than the search may use
     ├── NothingToSearch            the product is sound, but holds nothing to search: it is skipped, not failed
     └── DetectorError              a detector broke its contract: a wrong column, length or dtype
 
@@ -79,12 +81,22 @@ class StoreUnavailable(ReadError):
     transient = True
 
 
+class ProductReplaced(ReadError):
+    """Two answers about one product were of different versions of it."""
+
+    transient = True
+
+
 class FormatError(RaysearchError, ValueError):
     """A file's content is not what it should be."""
 
 
 class TruncatedFile(FormatError):
     """A file ends before the data that its headers promise."""
+
+
+class TooLarge(RaysearchError):
+    """An observation needs more memory than the search may use."""
 
 
 class NothingToSearch(RaysearchError):

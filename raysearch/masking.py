@@ -57,7 +57,9 @@ def holds_secret(column: pa.Array | pa.ChunkedArray) -> bool:
     """Return whether any text of an Arrow column has something to mask."""
     import pyarrow.compute as pc
 
-    return bool(pc.any(pc.match_substring_regex(column, SECRET)).as_py())
+    # The expression takes 10 microseconds for a text, and a work list may have millions without either letter.
+    suspects = column.filter(pc.or_(pc.match_substring(column, "="), pc.match_substring(column, "@")))
+    return bool(pc.any(pc.match_substring_regex(suspects, SECRET)).as_py())
 
 
 def _masked_array(array: pa.Array) -> pa.Array:

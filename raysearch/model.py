@@ -193,8 +193,25 @@ class Usage:
     """Requests sent, retries included."""
     bytes_read: int = 0
     """Bytes of bodies received."""
+    retries: dict[str, int] = field(default_factory=dict)
+    """Host -> requests to it that were sent again after it had failed."""
     sizes: dict[str, int] = field(default_factory=dict)
     """Address -> bytes of the whole file there, as its answers to range requests tell."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Address -> the version of the file there (its ETag, or when it was last changed) that its first answer was of. An answer of
+    another one is refused, so that what is read with one `Usage` is of one version."""
+
+    async def room(self, nbytes: int) -> None:
+        """Wait until so many bytes may be held in all: a Reader asks once, before it fetches more than headers.
+
+        They are those of the file, as they come, and of the arrays made of them. An engine that holds many observations gives its
+        Readers a Usage that waits here; this one does not.
+
+        Raises
+        ------
+        TooLarge
+            They are more than the search may use.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -459,6 +476,10 @@ class Outcome:
     """Of `seconds`, those in which its figures were drawn."""
     file_bytes: int = 0
     """Bytes of the whole product (of a pair, of both), as the store told while it was read; 0 where it did not."""
+    retries: tuple[tuple[str, int], ...] = ()
+    """Of `requests`, those sent again after a failure: (host, how many), in alphabetical order."""
+    detect_seconds: float = 0.0
+    """Of `seconds`, those in which its Detector was at work."""
 
 
 LIMIT_TYPE = pa.struct(
@@ -476,6 +497,9 @@ LIMIT_TYPE = pa.struct(
 RANGE_TYPE = pa.struct([pa.field("start", pa.int64(), nullable=False), pa.field("end", pa.int64(), nullable=False)])
 """Bytes of a product, counted from 0; `end` is the one after the last."""
 
+RETRY_TYPE = pa.struct([pa.field("host", pa.string(), nullable=False), pa.field("count", pa.int64(), nullable=False)])
+"""How many requests to a host were sent again."""
+
 OUTCOME_SCHEMA = pa.schema(
     [
         pa.field("obs_id", pa.string(), nullable=False),
@@ -490,9 +514,11 @@ OUTCOME_SCHEMA = pa.schema(
         pa.field("ranges", pa.list_(RANGE_TYPE), nullable=False),
         pa.field("figures_seconds", pa.float64(), nullable=False),
         pa.field("file_bytes", pa.int64(), nullable=False),
+        pa.field("retries", pa.list_(RETRY_TYPE), nullable=False),
+        pa.field("detect_seconds", pa.float64(), nullable=False),
     ]
 )
-"""The columns of an outcome table; older parts lack some of the last four, and are read with empty lists and 0."""
+"""The columns of an outcome table; older parts lack some of the last six, and are read with empty lists and 0."""
 
 FIGURE_SCHEMA = pa.schema(
     [
@@ -517,7 +543,7 @@ class Store(Protocol):
         Raises
         ------
         ReadError
-            The most fitting of its kind.
+            The most fitting of its kind; `ProductReplaced` where an answer is of another version than the one in `usage.versions`.
         """
         ...
 
@@ -532,7 +558,11 @@ class Store(Protocol):
 
 @runtime_checkable
 class Reader(Protocol):
-    """Turns an observation into pixels. Picklable; opens connections on first use, in the process that uses it."""
+    """Turns an observation into pixels. Picklable; opens connections on first use, in the process that uses it.
+
+    One more attribute is optional: `asks_for_room` (False if absent), where `read` awaits `usage.room` before it fetches more than
+    headers. Without it, what was read before tells how many reads fit into memory, and nothing is refused for its size.
+    """
 
     async def read(self, observation: Observation, usage: Usage) -> Pixels:
         """Return the pixels asked for; many reads run at the same time.

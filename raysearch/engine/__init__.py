@@ -1,6 +1,6 @@
 """The engine: runs a Reader and a Detector over a work list, into a run folder. Importing it does not import Ray."""
 
-from raysearch.engine.events import Event, Observer, Phase, RunFinished, RunStarted, ShardDone, Tick, Totals
+from raysearch.engine.events import AtWork, Event, Observer, Phase, RunFinished, RunStarted, ShardDone, Tick, Totals
 from raysearch.engine.figures import Figures, read_figures
 from raysearch.engine.job import Job
 from raysearch.engine.ledger import Ledger, read_candidates, read_outcomes, read_run, read_work, status
@@ -10,6 +10,7 @@ from raysearch.engine.records import candidate_schema
 from raysearch.engine.run import run
 
 __all__ = [
+    "AtWork",
     "EngineOptions",
     "Event",
     "Figures",

@@ -6,92 +6,196 @@ that its maker had `ray.put` would be lost with the loader, a yielded one belong
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import threading
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import pyarrow as pa
 import ray
 from ray import cloudpickle
-from ray.util.metrics import Counter
 
+from raysearch.engine import guard
 from raysearch.engine.budget import Budget
-from raysearch.engine.events import shard_done
 from raysearch.engine.job import Fetched, Job, Shard
+from raysearch.engine.metrics import BUSY, HELD, OF_DETECTORS, OF_LOADERS, READING, READY, WAITING, Meter
 from raysearch.engine.reads import Reads
-from raysearch.model import WORK_SCHEMA, observations_from_arrow
+from raysearch.engine.room import Room, Shelf
+from raysearch.engine.watch import LastWords, Watch, last_words
+from raysearch.model import WORK_SCHEMA, Outcome, observations_from_arrow
 
 SHARDS_AT_ONCE = 2
 """A detector pulls two shards, so that the next one's reads are in flight while it detects in this one."""
 
 _BATCHES_AHEAD = 2
 """Batches that a loader may yield before the detector has taken them, for each shard being pulled."""
+_TELL_S = 5.0
+"""How often a loader tells how it stands; Ray hands metrics on every 10 s."""
+_BLOCKED_S = 60.0
+"""How much longer than a read may take a loader may not get round to anything: then code that never waits has stopped it."""
+_WORN = 0.8
+"""Part of its memory with which a detector ends by itself, when it has nothing in hand: it has kept what it no longer needs."""
+_WORDS_S = 1.0
+"""How long to wait for what a dead worker's guard has to say."""
 
 
 class Loader:
     """Reads observations for any number of detectors; asynchronous, and needs no CPU of its own."""
 
-    def __init__(self, job: bytes) -> None:
+    def __init__(self, job: bytes, labels: dict[str, str]) -> None:
         self._job: Job = cloudpickle.loads(job)
         self._reads: Reads | None = None
+        self._store = Room(self._job.shares.stored_bytes)
+        self._shelves: dict[int, Shelf] = {}
+        """By pull: a shard in the hands of one detector."""
+        self._rows = 0
+        """In its hands: not read, being read, or read and not taken."""
+        self._meter = Meter(OF_LOADERS, labels | {"actor": _own_name()})
+        self._metering: asyncio.Task[None] | None = None
+        self._watch = Watch(self._job.time_limit_s + _BLOCKED_S, self._job.shares.loader_bytes)
 
     @ray.method(max_task_retries=-1)  # type: ignore[untyped-decorator]
-    async def ready(self) -> str:
-        """Return the node it lives on."""
-        return str(ray.get_runtime_context().get_node_id())
+    async def ready(self) -> tuple[str, str]:
+        """Return the node it lives on, and the key of its last words."""
+        return _node(), self._watch.key
 
-    async def stream(self, rows: bytes) -> AsyncGenerator[list[Fetched], None]:
-        """Yield what has been read of a shard, as it comes."""
+    @ray.method(max_task_retries=-1)  # type: ignore[untyped-decorator]
+    async def last_words(self, key: str) -> LastWords | None:
+        """Return what a process on this node, which is dead, was busy with."""
+        for _ in range(10):
+            if (words := last_words(key)) is not None:
+                return words
+            await asyncio.sleep(_WORDS_S / 10)
+        return None
+
+    async def stream(self, rows: bytes, pull: int) -> AsyncGenerator[list[Fetched], None]:
+        """Yield what has been read of a shard, as it comes and as the object store has room for it."""
         if self._reads is None:
             self._reads = Reads(self._job)
+            self._metering = asyncio.create_task(self._tell(self._reads))
         observations = observations_from_arrow(unpacked(rows))
-        async for batch in self._reads.stream(enumerate(observations)):
-            yield batch
+        left = len(observations)
+        self._rows += left
+        shelf = self._shelves.setdefault(pull, Shelf(self._store))
+        try:
+            async with aclosing(self._reads.stream(enumerate(observations))) as batches:
+                async for batch in batches:
+                    count = len(batch)
+                    if not await shelf.put(sum(fetched.nbytes for fetched in batch)):
+                        return
+                    yield batch
+                    del batch
+                    left -= count
+                    self._rows -= count
+        finally:
+            self._rows -= left
+            shelf.ended = True
+            self._tidy(pull)
+
+    async def taken(self, pull: int, batches: int) -> None:
+        """Note that the detector has let go of so many batches of a shard."""
+        if pull in self._shelves:
+            self._shelves[pull].taken(batches)
+            self._tidy(pull)
+
+    async def drop(self, pull: int) -> None:
+        """Read no more of a shard, whose detector is lost."""
+        self._shelves.setdefault(pull, Shelf(self._store)).drop()
+        self._tidy(pull)
+
+    def _tidy(self, pull: int) -> None:
+        if self._shelves[pull].done:
+            del self._shelves[pull]
+
+    async def _tell(self, reads: Reads) -> None:
+        """Tell how it stands, every few seconds: also while all that it reads hangs."""
+        while True:
+            self._watch.beat()
+            load = reads.load
+            self._meter.set(WAITING, self._rows - load.reading - load.ready)
+            self._meter.set(READING, load.reading)
+            self._meter.set(READY, load.ready)
+            self._meter.set(HELD, load.nbytes + self._store.held)
+            await asyncio.sleep(_TELL_S)
 
 
 class Detector:
     """Pulls shards and detects in them, one observation at a time."""
 
-    def __init__(self, job: bytes) -> None:
+    def __init__(self, job: bytes, labels: dict[str, str]) -> None:
         self._job: Job = cloudpickle.loads(job)
         self._budget = Budget(self._job.figures_share)
         self._one_at_a_time = threading.Lock()
-        self._observations = Counter("raysearch_observations", "Observations done, by how they ended.", ("status",))
-        self._bytes = Counter("raysearch_bytes_read", "Bytes of pixels received.")
-        self._requests = Counter("raysearch_requests", "Requests for pixels sent.")
+        self._in_hand: set[int] = set()
+        self._watch = Watch(self._job.detect_limit_s, self._job.shares.worker_bytes)
+        self._meter = Meter(OF_DETECTORS, labels | {"actor": _own_name()})
 
     @ray.method(max_task_retries=-1)  # type: ignore[untyped-decorator]
-    def ready(self) -> str:
-        """Return the node it lives on: another one after its first was lost."""
-        return str(ray.get_runtime_context().get_node_id())
+    def ready(self) -> tuple[str, str]:
+        """Return the node it lives on (another one after its first was lost), and the key of its last words.
 
-    def process(self, number: int, rows: bytes, loader: Any) -> tuple[pa.Table, pa.Table, pa.Table]:
-        """Return the candidates, the outcomes and the figures of a shard, reading it through `loader`."""
+        One that is worn ends instead, and Ray asks the one that takes its place.
+        """
+        if self._worn and not self._in_hand:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return _node(), self._watch.key
+
+    @property
+    def _worn(self) -> bool:
+        return 0 < _WORN * self._job.shares.worker_bytes < guard.own_bytes(os.getpid())
+
+    def process(self, rows: bytes, loader: Any, pull: int) -> tuple[pa.Table, pa.Table, pa.Table, bool]:
+        """Return the candidates, the outcomes and the figures of a shard, and whether this detector is worn, and to be replaced.
+
+        Parameters
+        ----------
+        loader
+            Reads the shard.
+        pull
+            Number by which the loader and the driver know this attempt at it.
+        """
+        self._in_hand.add(pull)
+        try:
+            return (*self._shard(rows, loader, pull).tables(), self._worn)
+        finally:
+            self._in_hand.discard(pull)
+
+    def _shard(self, rows: bytes, loader: Any, pull: int) -> Shard:
         shard = Shard(self._job, observations_from_arrow(unpacked(rows)), self._budget)
-        for ref in _stream(loader, rows):
+        for number, ref in enumerate(_stream(loader, rows, pull), 1):
             batch = ray.get(ref)
             # The arrays are views of the object store: it is free again only when the last reference is gone.
             del ref
             with self._one_at_a_time:
                 while batch:
                     fetched = batch.pop(0)
-                    shard.take(fetched.index, fetched)
+                    with self._watch.over(pull, fetched.index):
+                        self._tell(shard.take(fetched.index, fetched))
                     del fetched
-        candidates, outcomes, figures = shard.tables()
-        self._count(number, outcomes)
-        return candidates, outcomes, figures
+            loader.taken.remote(pull, number)
+        return shard
 
-    def _count(self, number: int, outcomes: pa.Table) -> None:
-        done = shard_done(number, outcomes)
-        told = [(self._observations, count, {"status": status}) for status, count in done.by_status.items()]
-        for counter, count, tags in [*told, (self._bytes, done.bytes_read, None), (self._requests, done.requests, None)]:
-            if count:  # Ray refuses to add nothing
-                counter.inc(count, tags)
+    def _tell(self, outcome: Outcome) -> None:
+        self._meter.add(BUSY, outcome.detect_seconds, work="detection")
+        self._meter.add(BUSY, outcome.figures_seconds, work="figures")
 
 
-def _stream(loader: Any, rows: bytes) -> Any:
+def _node() -> str:
+    """Return the node that this process is on."""
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def _own_name() -> str:
+    """Return the name of the actor that this process is."""
+    return str(ray.get_runtime_context().get_actor_name())
+
+
+def _stream(loader: Any, rows: bytes, pull: int) -> Any:
     """Return references to the loader's batches. The one place that uses Ray's private back-pressure option."""
-    return loader.stream.options(num_returns="streaming", _generator_backpressure_num_objects=_BATCHES_AHEAD).remote(rows)
+    return loader.stream.options(num_returns="streaming", _generator_backpressure_num_objects=_BATCHES_AHEAD).remote(rows, pull)
 
 
 def packed(rows: pa.Table) -> bytes:

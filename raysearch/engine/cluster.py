@@ -48,7 +48,7 @@ def ray_running(options: EngineOptions) -> Iterator[str]:
     try:
         _knock(options.address)
         context = ray.init(options.address, logging_level=logging.ERROR, log_to_driver=False, **_local(options))
-    except (OSError, ValueError, RuntimeError, TimeoutError) as exc:
+    except Exception as exc:  # where a part of Ray does not start in time, it raises just that
         cure = (
             'start one with `ray start --head`, or set run.address = "local"'
             if options.address != "local"
@@ -71,6 +71,13 @@ def is_running() -> bool:
     """Return whether Ray runs in this process; does not import it."""
     ray = sys.modules.get("ray")
     return ray is not None and bool(ray.is_initialized())
+
+
+def largest_node() -> int:
+    """Return how many CPUs the largest node has that is alive; 1 where there is none yet."""
+    import ray
+
+    return max([1, *(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])])
 
 
 def _knock(address: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,15 +15,15 @@ from raysearch.engine.options import EngineOptions
 
 
 @contextmanager
-def crew(job: Job, options: EngineOptions) -> Iterator[Crew]:
-    """Have actors for a job inside, under names of their own; they are ended afterwards.
+def crew(job: Job, options: EngineOptions, labels: dict[str, str]) -> Iterator[Crew]:
+    """Have actors for a job inside, under names of their own; they are ended afterwards. `labels` go with all their metrics.
 
     Raises
     ------
     ConfigError
         The Reader or the Detector cannot be pickled.
     """
-    made = Crew(job, options)
+    made = Crew(job, options, labels)
     try:
         yield made
     finally:
@@ -37,22 +38,36 @@ class Crew:
     the demand. A loader belongs to one node and is lost with it.
     """
 
-    def __init__(self, job: Job, options: EngineOptions) -> None:
+    def __init__(self, job: Job, options: EngineOptions, labels: dict[str, str]) -> None:
+        self.job = job
         self._options = options
+        self._labels = labels
         # Loaders draw nothing: without the illustrator they need not import what it draws with.
         self._reading, self._detecting = pickled(replace(job, illustrator=None)), pickled(job)
         self._namespace = f"raysearch-{uuid.uuid4().hex[:8]}"
         self._detectors: list[Any] = []
         self._loaders: list[Any] = []
+        self._doors = _doors()
+
+    @property
+    def has_ray(self) -> bool:
+        """Whether Ray's server and this node's part of it are there; asks the system, not Ray, which would wait for them."""
+        try:
+            for door in self._doors:
+                socket.create_connection(door, timeout=2).close()
+        except OSError:
+            return False
+        return True
 
     def missing_detectors(self) -> list[Any]:
         """Start the detectors that are wanted and not made yet, and return them: as many as asked for, or one for every CPU."""
         from raysearch.engine.actors import SHARDS_AT_ONCE, Detector
 
         # All CPUs, not the free ones: those just set free are told too late to count on.
-        wanted = self._options.detectors or max(1, sum(_cpus().values()))
+        each = self._options.detector_cpus
+        wanted = self._options.detectors or max(1, sum(cpus // each for cpus in _cpus().values()))
         # One more than the shards it pulls, so that `ready` is answered while it is busy.
-        settings = {"num_cpus": 1, "max_concurrency": SHARDS_AT_ONCE + 1, "scheduling_strategy": "SPREAD"}
+        settings = {"num_cpus": each, "max_concurrency": SHARDS_AT_ONCE + 1, "scheduling_strategy": "SPREAD"}
         new = [
             self._actor(Detector, f"detector-{number}", self._detecting, settings) for number in range(len(self._detectors), wanted)
         ]
@@ -105,7 +120,17 @@ class Crew:
         import ray
 
         named = ray.remote(kind).options(name=f"raysearch-{name}", namespace=self._namespace, max_restarts=-1, **settings)
-        return named.remote(payload)
+        return named.remote(payload, self._labels)
+
+
+def _doors() -> list[tuple[str, int]]:
+    """Return the addresses that Ray's server and this node's part of it listen at."""
+    import ray
+
+    here = ray.get_runtime_context()
+    host, _, port = here.gcs_address.rpartition(":")
+    nodes = [node for node in ray.nodes() if node["NodeID"] == here.get_node_id()]
+    return [(host.strip("[]"), int(port)), *((node["NodeManagerAddress"], node["NodeManagerPort"]) for node in nodes)]
 
 
 def _cpus() -> dict[str, int]:

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 from typing import Any
 
 import pyarrow as pa
@@ -15,21 +15,28 @@ import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from raysearch.engine.actors import SHARDS_AT_ONCE, packed
-from raysearch.engine.backlog import Attempt, Backlog
+from raysearch.engine.backlog import Attempt, Backlog, Blame, Result
 from raysearch.engine.crew import Crew
-from raysearch.engine.events import Observer, Phase
+from raysearch.engine.events import AtWork, Observer, Phase
 from raysearch.engine.inline import Commit
+from raysearch.engine.watch import LastWords
 from raysearch.errors import ConfigError, RaysearchError
 from raysearch.model import WORK_SCHEMA
 
 _POLL_S = 0.5
 """How long to wait for a shard before looking at signals."""
+_KNOCK_S = 1.0
+"""How often to look whether Ray is there at all."""
+_KNOCKS = 3
+"""How often in a row it may not be."""
 _LOOK_S = 5.0
 """How often to look for nodes that have joined."""
 _SAY_S = 10.0
 """How long to wait for a detector before saying so."""
 _REPEAT_S = 60.0
 """How often to say again what is waited for."""
+_SOON_S = 0.2
+"""How long after a worker's answer to tell who is at work: many answer at once."""
 
 
 @dataclass(eq=False, slots=True)
@@ -39,16 +46,20 @@ class _Worker:
     actor: Any
     node: str = ""
     """Where it lives, as it last told."""
+    key: str = ""
+    """Of its last words."""
     shards: int = 0
     """Shards in its hands; counted for detectors."""
     waking: bool = True
     """Whether it has not answered yet, or not since a shard was lost with it."""
+    worn: bool = False
+    """Whether it is to be replaced when it has nothing in hand."""
     gone: bool = False
     """Whether Ray has given it up."""
 
     @property
     def usable(self) -> bool:
-        return not (self.waking or self.gone)
+        return not (self.waking or self.worn or self.gone)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -58,6 +69,10 @@ class _Task:
     attempt: Attempt
     detector: _Worker
     loader: _Worker
+    pull: int
+    """What they call it."""
+    keys: tuple[str, str]
+    """Of the detector's last words, and of the loader's."""
 
 
 class Driver:
@@ -66,7 +81,7 @@ class Driver:
     Parameters
     ----------
     tell
-        Told what is waited for, and on how many nodes the detectors are when that changes.
+        Told who is at work, what is waited for, and on how many nodes the detectors are when that changes.
     stopped
         Whether to hand out nothing more.
     """
@@ -82,12 +97,21 @@ class Driver:
         """By their node."""
         self._tasks: dict[Any, _Task] = {}
         self._pings: dict[Any, _Worker] = {}
+        # What a dead worker's last words are asked with, by their key; and what was lost with it and waits for them.
+        self._asked: dict[str, Any] = {}
+        self._lost: dict[Any, list[tuple[_Task, str]]] = {}
         self._proven = False
         """Whether a shard has come back: the reader and the detector work in a Ray worker."""
+        self._pulls = count()
         self._nodes = 0
         """Nodes with detectors at work, as last told."""
+        self._silent = 0
+        """How often in a row Ray was not there."""
+        self._knocked = -_KNOCK_S
         self._looked = -_LOOK_S
         self._say_at = time.monotonic() + _SAY_S
+        self._tell_at = 0.0
+        """When to tell next who is at work."""
 
     def run(self) -> None:
         """Work until the backlog is empty, or what is in hand when stopped is done.
@@ -97,14 +121,16 @@ class Driver:
         ConfigError
             The Reader or Detector cannot be unpickled in a worker.
         RaysearchError
-            Ray has given up every detector or every loader.
+            Ray has given up every detector or every loader, or has ended itself.
         """
         self._look()
         while self._hand_out():
-            ready, _ = ray.wait([*self._tasks, *self._pings], num_returns=1, timeout=_POLL_S)
+            ready, _ = ray.wait([*self._tasks, *self._pings, *self._lost], num_returns=1, timeout=_POLL_S)
             for ref in ready:
                 if ref in self._pings:
                     self._answered(ref)
+                elif ref in self._lost:
+                    self._heard(ref)
                 else:
                     self._returned(ref)
             self._look()
@@ -120,10 +146,11 @@ class Driver:
                     continue
                 attempt = self._backlog.take()
                 if attempt is None:
-                    return bool(self._tasks)
+                    return bool(self._tasks or self._lost)
                 detector.shards += 1
-                ref = detector.actor.process.remote(attempt.shard, packed(attempt.rows), loader.actor)
-                self._tasks[ref] = _Task(attempt, detector, loader)
+                pull = next(self._pulls)
+                ref = detector.actor.process.remote(packed(attempt.rows), loader.actor, pull)
+                self._tasks[ref] = _Task(attempt, detector, loader, pull, (detector.key, loader.key))
         return bool(self._tasks) or not self._stopped()
 
     def _loader(self, node: str) -> _Worker | None:
@@ -139,20 +166,59 @@ class Driver:
         return min((loader for loader in near if loader.usable), key=busy.count, default=None)
 
     def _returned(self, ref: Any) -> None:
-        """Commit a shard, or take it back."""
+        """Commit a shard, or ask what it was lost by."""
         task = self._tasks.pop(ref)
         task.detector.shards -= 1
         try:
-            tables = ray.get(ref)
+            *tables, worn = ray.get(ref)
         except RayError as exc:
             self._wake(task.detector)
             self._wake(task.loader)
-            result = self._backlog.died(task.attempt, _described(exc))
+            task.loader.actor.drop.remote(task.pull)
+            self._ask(task, exc)
         else:
             self._proven = True
-            result = self._backlog.finished(task.attempt, *tables)
+            task.detector.worn |= worn
+            self._done(self._backlog.finished(task.attempt, *tables))
+        if task.detector.worn and not task.detector.shards:
+            task.detector.worn = False
+            self._wake(task.detector)
+
+    def _done(self, result: Result | None) -> None:
         if result is not None:
             self._commit(result.shard, result.candidates, result.outcomes, result.figures)
+
+    def _ask(self, task: _Task, exc: RayError) -> None:
+        """Ask the loader, who is on its node or takes the place of the dead one, for the last words of the worker that died."""
+        key = task.keys[isinstance(exc, RayTaskError)]  # a detector that can tell of an error has lost its loader
+        if key not in self._asked:
+            self._asked[key] = task.loader.actor.last_words.remote(key)
+        self._lost.setdefault(self._asked[key], []).append((task, _described(exc)))
+
+    def _heard(self, ref: Any) -> None:
+        """Take back what was lost with a worker, whose last words have come."""
+        try:
+            words = ray.get(ref)
+        except RayError:
+            words = None  # its node is lost too
+        for task, why in self._lost.pop(ref):
+            self._done(self._backlog.died(task.attempt, self._told(words) or why, self._blamed(task, words)))
+
+    def _told(self, words: LastWords | None) -> str:
+        """Return why a worker was ended by its guard; an empty string where it was not."""
+        if words is None or words.what == "died":
+            return ""
+        if words.what != "time":
+            return self._crew.job.too_large
+        return self._crew.job.too_long if words.task >= 0 else "a read that never waits has stopped its loader (run.time_limit)"
+
+    def _blamed(self, task: _Task, words: LastWords | None) -> Blame | None:
+        """Return whose fault it was; None where nobody knows."""
+        if words is None or words.task < 0:
+            return None
+        if words.task != task.pull:
+            return Blame(None)
+        return Blame(words.row, self._told(words), certain=words.what in ("time", "memory"))
 
     def _wake(self, worker: _Worker) -> None:
         """Give a worker no more shards until it answers: Ray starts a dead one again, which takes its time."""
@@ -166,8 +232,9 @@ class Driver:
     def _answered(self, ref: Any) -> None:
         worker = self._pings.pop(ref)
         worker.waking = False
+        self._tell_at = min(self._tell_at, time.monotonic() + _SOON_S)
         try:
-            worker.node = ray.get(ref)
+            worker.node, worker.key = ray.get(ref)
         except RayError as exc:
             worker.gone = True
             if isinstance(exc, ActorDiedError) and exc.actor_init_failed:
@@ -200,11 +267,19 @@ class Driver:
     def _look(self) -> None:
         """Now and then take in nodes that have joined, and say what is waited for, or that the nodes have changed."""
         now = time.monotonic()
+        if now - self._knocked >= _KNOCK_S:
+            self._knocked = now
+            self._knock()
+        if self._silent:
+            return  # whoever asks a Ray that is not there waits for a minute, and is then ended by it
         if self._tasks:
             self._say_at = now + _SAY_S
         elif now >= self._say_at:
             self._tell(Phase(self._crew.lack()))
             self._say_at = now + _REPEAT_S
+        if now >= self._tell_at:
+            self._tell_at = now + _LOOK_S
+            self._tell(self._at_work())
         if now - self._looked < _LOOK_S:
             return
         self._looked = now
@@ -217,6 +292,18 @@ class Driver:
             if self._nodes:
                 self._tell(Phase(f"{len(usable)} detectors on {nodes} node{'s' if nodes > 1 else ''}"))
             self._nodes = nodes
+
+    def _knock(self) -> None:
+        """Raise where Ray has not been there for some time."""
+        self._silent = 0 if self._crew.has_ray else self._silent + 1
+        if self._silent >= _KNOCKS:
+            raise RaysearchError("Ray has ended, or was killed: what is done is kept; run the same again to go on")
+
+    def _at_work(self) -> AtWork:
+        """Return who is at work now."""
+        detectors = [detector for detector in self._detectors if detector.usable]
+        loaders = sum(loader.usable for near in self._loaders.values() for loader in near)
+        return AtWork(len(detectors), loaders, len({detector.node for detector in detectors}), len(self._tasks))
 
 
 def _described(exc: RayError) -> str:

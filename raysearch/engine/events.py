@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -21,6 +21,10 @@ class Totals:
     candidates: int = 0
     bytes_read: int = 0
     requests: int = 0
+    retries: Mapping[str, int] = field(default_factory=dict)
+    """Host -> how many of the requests to it were sent again, those most often first."""
+    detect_seconds: float = 0.0
+    """Spent by detectors on observations, by all workers together."""
     figures_seconds: float = 0.0
     """Spent on drawing figures, by all workers together."""
     seconds: float = 0.0
@@ -45,6 +49,8 @@ class RunStarted:
 
     totals: Totals
     """What earlier sessions did."""
+    shards: int = 0
+    """Shards that are left to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,18 @@ class Phase:
     text: str
     lasting: bool = False
     """Whether it is worth keeping on the screen."""
+
+
+@dataclass(frozen=True, slots=True)
+class AtWork:
+    """Who is at work, and on how much: told whenever it may have changed, every few seconds; all 0 when they have gone."""
+
+    detectors: int = 0
+    loaders: int = 0
+    nodes: int = 0
+    """On which the detectors are."""
+    shards: int = 0
+    """In the detectors' hands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +88,8 @@ class ShardDone:
     candidates: int
     bytes_read: int
     requests: int
+    retries: Mapping[str, int] = field(default_factory=dict)
+    detect_seconds: float = 0.0
     figures_seconds: float = 0.0
 
 
@@ -80,7 +100,7 @@ class RunFinished:
     totals: Totals
 
 
-Event = RunStarted | Phase | Tick | ShardDone | RunFinished
+Event = RunStarted | Phase | AtWork | Tick | ShardDone | RunFinished
 Observer = Callable[[Event], None]
 
 
@@ -92,22 +112,32 @@ def shard_done(shard: int, outcomes: pa.Table) -> ShardDone:
         candidates=column_sum(outcomes, "candidates"),
         bytes_read=column_sum(outcomes, "bytes_read"),
         requests=column_sum(outcomes, "requests"),
-        figures_seconds=figures_seconds(outcomes),
+        retries=_retries(outcomes),
+        detect_seconds=_seconds(outcomes, "detect_seconds"),
+        figures_seconds=_seconds(outcomes, "figures_seconds"),
     )
 
 
 def added(totals: Totals, event: ShardDone) -> Totals:
     """Return the totals with one more shard."""
-    return Totals(
-        observations=totals.observations,
+    return replace(
+        totals,
         by_status={status: totals.by_status[status] + event.by_status[status] for status in STATUSES},
         candidates=totals.candidates + event.candidates,
         bytes_read=totals.bytes_read + event.bytes_read,
         requests=totals.requests + event.requests,
+        retries=_sums(totals.retries, event.retries),
+        detect_seconds=totals.detect_seconds + event.detect_seconds,
         figures_seconds=totals.figures_seconds + event.figures_seconds,
-        seconds=totals.seconds,
-        resumed=totals.resumed,
     )
+
+
+def _sums(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    """Return the sums by name, the largest first, those of one size by name."""
+    if not other:
+        return dict(one)
+    sums = {name: one.get(name, 0) + other.get(name, 0) for name in one.keys() | other.keys()}
+    return dict(sorted(sums.items(), key=lambda item: (-item[1], item[0])))
 
 
 def count_statuses(outcomes: pa.Table) -> dict[Status, int]:
@@ -123,8 +153,19 @@ def column_sum(table: pa.Table, name: str) -> int:
     return int(pc.sum(table[name]).as_py() or 0)
 
 
-def figures_seconds(outcomes: pa.Table) -> float:
-    """Return how long the figures of these observations took to draw, seconds."""
+def _seconds(outcomes: pa.Table, name: str) -> float:
+    """Return the sum of a column of seconds."""
     import pyarrow.compute as pc
 
-    return float(pc.sum(outcomes["figures_seconds"]).as_py() or 0.0)
+    return float(pc.sum(outcomes[name]).as_py() or 0.0)
+
+
+def _retries(outcomes: pa.Table) -> dict[str, int]:
+    """Return how many requests to each host were sent again, those most often first."""
+    import pyarrow.compute as pc
+
+    rows = pc.list_flatten(outcomes["retries"]).to_pylist()
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row["host"]] = counts.get(row["host"], 0) + row["count"]
+    return _sums({}, counts)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow as pa
 
-from raysearch.engine.files import map_arrow
-from raysearch.engine.ledger import FIGURES, done_parts
+from raysearch.engine.files import Place
+from raysearch.engine.parts import FIGURES, conforming, part_tables
 from raysearch.model import FIGURE_SCHEMA, Figure
 
 
@@ -42,7 +41,7 @@ class Figures:
         return Figure(values["candidate"], values["name"], gzip.decompress(values["svg"]) if values["svg"] else b"", values["alt"])
 
 
-def read_figures(folder: Path) -> Figures:
+def read_figures(folder: Place) -> Figures:
     """Return the figures of every shard done so far; none where none were drawn.
 
     Raises
@@ -50,5 +49,6 @@ def read_figures(folder: Path) -> Figures:
     RunFolderError
         A part cannot be read.
     """
-    tables = [map_arrow(path) for path in done_parts(folder, FIGURES)]
-    return Figures(pa.concat_tables([FIGURE_SCHEMA.empty_table(), *tables]))
+    where = folder / FIGURES
+    drawn = (conforming(table, FIGURE_SCHEMA, where) for table in part_tables(folder, FIGURES))
+    return Figures(pa.concat_tables([FIGURE_SCHEMA.empty_table(), *drawn]))

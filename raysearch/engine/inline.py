@@ -3,41 +3,62 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from pathlib import Path
 
 import pyarrow as pa
 
 from raysearch.engine.budget import Budget
 from raysearch.engine.job import Fetched, Job, Shard
 from raysearch.engine.reads import Reads
+from raysearch.engine.signals import Alarm, TimeIsUp
 from raysearch.model import Observation, observations_from_arrow
 
 Commit = Callable[[int, pa.Table, pa.Table, pa.Table], None]
 """Takes a shard's number, candidates, outcomes and figures."""
 
 
-def run_inline(job: Job, shards: Iterable[tuple[int, pa.Table]], commit: Commit) -> None:
-    """Run the job over `(shard, rows)` and commit each shard's tables; works where an event loop runs already (Jupyter)."""
+def run_inline(job: Job, shards: Iterable[tuple[int, pa.Table]], commit: Commit, stopped: Callable[[], bool]) -> None:
+    """Run the job over `(shard, rows)` and commit each shard's tables; works where an event loop runs already (Jupyter).
+
+    When `stopped`, those shards are finished of which a row is done.
+    """
+    work = _Open(job, commit, stopped)
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        asyncio.run(_run(job, shards, commit))
+        asyncio.run(_run(work, shards))
     else:
-        with ThreadPoolExecutor(1, "raysearch") as executor:
-            executor.submit(asyncio.run, _run(job, shards, commit)).result()
+        _beside(work, shards)
 
 
-async def _run(job: Job, shards: Iterable[tuple[int, pa.Table]], commit: Commit) -> None:
-    work = _Open(job, commit)
+def _beside(work: _Open, shards: Iterable[tuple[int, pa.Table]]) -> None:
+    """Run in a thread; one that is left alone, because this one was stopped, commits nothing more."""
+    executor = ThreadPoolExecutor(1, "raysearch")
+    try:
+        executor.submit(asyncio.run, _run(work, shards)).result()
+    except BaseException:
+        work.abandoned = True
+        raise
+    finally:
+        executor.shutdown(wait=False)
+
+
+async def _run(work: _Open, shards: Iterable[tuple[int, pa.Table]]) -> None:
+    job = work.job
     try:
         # One stream over all shards: the next shard's reads are in flight while the last of this one are awaited.
         async with aclosing(Reads(job).stream(work.rows(shards))) as batches:
-            async for batch in batches:
-                while batch:
-                    work.take(batch.pop(0))
-                    await asyncio.sleep(0)
+            with Alarm() as alarm:
+                async for batch in batches:
+                    while batch:
+                        work.take(batch.pop(0), alarm)
+                        await asyncio.sleep(0)
+                    if work.done:
+                        break
     finally:
         await job.reader.close()
 
@@ -45,27 +66,49 @@ async def _run(job: Job, shards: Iterable[tuple[int, pa.Table]], commit: Commit)
 class _Open:
     """The shards in flight."""
 
-    def __init__(self, job: Job, commit: Commit) -> None:
-        self._job = job
+    def __init__(self, job: Job, commit: Commit, stopped: Callable[[], bool]) -> None:
+        self.job = job
+        self.abandoned = False
+        """Whether nobody waits for it any more."""
         self._commit = commit
+        self._stopped = stopped
+        self._place = Path.cwd()
         self._budget = Budget(job.figures_share)
         # Index of a row in flight -> its shard's number, its shard's first index, and the shard in the making.
         self._shards: dict[int, tuple[int, int, Shard]] = {}
+        self._begun: set[int] = set()
+
+    @property
+    def done(self) -> bool:
+        """Whether it was stopped, and every shard that was begun is finished."""
+        return self._stopped() and not self._begun
 
     def rows(self, shards: Iterable[tuple[int, pa.Table]]) -> Iterator[tuple[int, Observation]]:
         """Yield the rows of every shard, numbered through."""
         index = 0
         for number, table in shards:
             observations = observations_from_arrow(table)
-            entry = (number, index, Shard(self._job, observations, self._budget))
+            entry = (number, index, Shard(self.job, observations, self._budget))
             for observation in observations:
                 self._shards[index] = entry
                 yield index, observation
                 index += 1
 
-    def take(self, fetched: Fetched) -> None:
+    def take(self, fetched: Fetched, alarm: Alarm) -> None:
         """Detect in one observation, and commit its shard if that was the last of it."""
         number, first, shard = self._shards.pop(fetched.index)
-        shard.take(fetched.index - first, fetched)
+        if self._stopped() and number not in self._begun:
+            return
+        self._begun.add(number)
+        row = fetched.index - first
+        try:
+            with alarm.after(self.job.detect_limit_s):
+                shard.take(row, fetched)
+        except TimeIsUp:
+            shard.fail(row, fetched, self.job.too_long)
+        os.chdir(self._place)  # a detector may have gone elsewhere; what is to be read or written is named from here
+        if self.abandoned:
+            raise asyncio.CancelledError
         if shard.complete:
+            self._begun.discard(number)
             self._commit(number, *shard.tables())

@@ -10,13 +10,15 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from raysearch.engine.budget import POSTPONED, Budget
+from raysearch.engine.memory import Shares, told
 from raysearch.engine.records import (
     candidate_schema,
     candidate_table,
@@ -26,6 +28,8 @@ from raysearch.engine.records import (
     figure_table,
     outcome_table,
 )
+from raysearch.engine.room import Asking, Hold, Room
+from raysearch.engine.signals import Stopped, TimeIsUp
 from raysearch.errors import NothingToSearch, RaysearchError
 from raysearch.masking import masked
 from raysearch.model import Candidate, Detector, Figure, Illustrator, Limit, Observation, Outcome, Pixels, Reader, Status, Usage
@@ -43,10 +47,12 @@ class Job:
     """Whether the candidates have the columns of a line search."""
     concurrency: int = 32
     """Reads in flight at the same time, for each loader, at most."""
-    held_bytes: int = 256 * 2**20
-    """About how many bytes a loader holds, as they are read or as Pixels that wait: large observations are read fewer at a time."""
+    shares: Shares = field(default_factory=Shares)
+    """What may be held: large observations are read fewer at a time, too large ones not at all."""
     time_limit_s: float = 600.0
     """An observation that takes longer to read has failed: the last resort against a reader that waits for ever."""
+    detect_limit_s: float = 600.0
+    """One that takes longer to detect in, and to draw, has failed too."""
     illustrator: Illustrator | None = None
     """Draws figures of the candidates; None for none."""
     figures_share: float = 0.1
@@ -56,6 +62,17 @@ class Job:
     def schema(self) -> pa.Schema:
         """The schema of the candidate table."""
         return candidate_schema(self.detector.columns, self.lines)
+
+    @property
+    def too_long(self) -> str:
+        """What is said of an observation that took longer than `detect_limit_s`."""
+        return f"detecting took longer than {self.detect_limit_s:g} s (run.time_limit)"
+
+    @property
+    def too_large(self) -> str:
+        """What is said of an observation that took more memory than a detector may have of its own."""
+        share = told(self.shares.worker_bytes)
+        return f"detecting needed more than {share}, one detector's part of run.memory: give more, or set run.detectors = 1"
 
 
 @dataclass(slots=True)
@@ -93,8 +110,21 @@ def guarded(place: str, verdict: Verdict) -> Iterator[None]:
         verdict.status, verdict.reason = "skipped", str(exc)
     except RaysearchError as exc:
         verdict.status, verdict.reason = "failed", str(exc) or type(exc).__name__
-    except (Exception, SystemExit) as exc:  # noqa: BLE001 - the worker boundary: other people's code must not end the run
+    except (Stopped, TimeIsUp):
+        raise
+    except BaseException as exc:  # the worker boundary: other people's code must not end the run, not even by GeneratorExit
+        if isinstance(exc, asyncio.CancelledError) and _is_cancelled():
+            raise
         verdict.status, verdict.reason = "failed", f"internal error in {place}: {_described(exc)}"
+
+
+def _is_cancelled() -> bool:
+    """Return whether the running task was cancelled from outside."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no event loop
+        return False
+    return task is not None and task.cancelling() > 0
 
 
 def _described(exc: BaseException) -> str:
@@ -103,34 +133,42 @@ def _described(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {exc} ({Path(frame.filename).name}, line {frame.lineno})"
 
 
-async def fetch(job: Job, index: int, observation: Observation) -> Fetched:
-    """Return the observation's pixels, or why there are none; raises nothing but cancellation."""
+async def fetch(job: Job, index: int, observation: Observation, hold: Hold | None = None) -> Fetched:
+    """Return the observation's pixels, or why there are none; raises nothing but cancellation. `hold`: where it finds room."""
     if observation.skip:
         return Fetched(index, None, Verdict("skipped", observation.skip))
-    usage, verdict, pixels = Usage(), Verdict(), None
+    hold = hold or Hold(Room(job.shares.held_bytes), job.shares.check)
+    usage, verdict, pixels = Asking(hold=hold), Verdict(), None
     began = time.perf_counter()
     with guarded(f"{type(job.reader).__name__}.read", verdict):
         try:
             async with asyncio.timeout(job.time_limit_s) as limit:
-                pixels = _frozen(await job.reader.read(observation, usage))
+                hold.limit = limit
+                pixels = _sound(await job.reader.read(observation, usage), usage)
         except TimeoutError:
             if not limit.expired():
                 raise
-            verdict.status, verdict.reason = "failed", f"reading took longer than {job.time_limit_s:g} s"
+            verdict.status, verdict.reason = "failed", f"reading took longer than {job.time_limit_s:g} s (run.time_limit)"
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if _is_cancelled():
                 raise
             verdict.status, verdict.reason = "failed", "the read cancelled itself"
-    return Fetched(index, pixels, verdict, usage, time.perf_counter() - began)
+    return Fetched(index, pixels, verdict, usage.bare(), time.perf_counter() - began - hold.waited_s)
 
 
-def _frozen(pixels: Pixels) -> Pixels:
-    """Make the arrays read-only: through Ray they are, and a detector that writes to them must not differ inline."""
+def _sound(pixels: Pixels, usage: Usage) -> Pixels:
+    """Return what a Reader gave, if it can be reckoned with.
+
+    The arrays are made read-only: through Ray they are, and a detector that writes to them must not differ inline.
+    """
     if not isinstance(pixels, Pixels):
         raise TypeError(f"read() returned {type(pixels).__name__}: it must return Pixels")
     for array in pixels.arrays:
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"read() returned Pixels with a {type(array).__name__} in it: they must hold NumPy arrays")
         array.flags.writeable = False
+    if not all(isinstance(count, int) for count in (usage.bytes_read, usage.requests)):
+        raise TypeError("read() left a Usage whose counts are no whole numbers")
     return pixels
 
 
@@ -179,6 +217,8 @@ def detect(job: Job, observation: Observation, fetched: Fetched, budget: Budget 
         ranges=fetched.pixels.ranges if fetched.pixels is not None and rows else (),
         figures_seconds=ended - detected if figures else 0.0,
         file_bytes=sum(fetched.usage.sizes.get(place, 0) for place in {uri, *observation.partner}),
+        retries=tuple(sorted(fetched.usage.retries.items())),
+        detect_seconds=detected - began if fetched.pixels is not None else 0.0,
     )
     return Ended(outcome, [(observation.obs_id, row[0], outcome.uri, job.config_hash, *row[1:]) for row in rows], figures)
 
@@ -212,13 +252,36 @@ class Shard:
         """Whether every observation has ended."""
         return len(self._ended) == len(self._observations)
 
-    def take(self, row: int, fetched: Fetched) -> None:
-        """Detect in one observation; `row` counts from the shard's first."""
-        self._ended[row] = detect(self._job, self._observations[row], fetched, self._budget)
+    def take(self, row: int, fetched: Fetched) -> Outcome:
+        """Detect in one observation, and return how it ended; `row` counts from the shard's first."""
+        verdict, observation = Verdict(), self._observations[row]
+        with guarded("what was read", verdict):
+            self._ended[row] = detect(self._job, observation, fetched, self._budget)
+        if verdict.status is not None:
+            self._ended[row] = Ended(failed(observation, _told(verdict)), [], [])
+        return self._ended[row].outcome
+
+    def fail(self, row: int, fetched: Fetched, reason: str) -> None:
+        """End one observation as failed, at the cost of reading it."""
+        self._ended[row] = detect(
+            self._job, self._observations[row], replace(fetched, pixels=None, verdict=Verdict("failed", reason))
+        )
 
     def tables(self) -> tuple[pa.Table, pa.Table, pa.Table]:
         """Return the candidates, the outcomes and the figures of a complete shard."""
-        ended = [self._ended[index] for index in range(len(self._observations))]
+        ended, verdict = [self._ended[index] for index in range(len(self._observations))], Verdict()
+        with guarded("what was found", verdict):
+            return self._tables(ended)
+        return self._tables([self._writable(*one) for one in zip(self._observations, ended, strict=True)])
+
+    def _writable(self, observation: Observation, one: Ended) -> Ended:
+        """Return what is kept of an observation, or, where no table can hold it, that it has failed."""
+        verdict = Verdict()
+        with guarded("what was found", verdict):
+            self._tables([one])
+        return one if verdict.status is None else Ended(failed(observation, _told(verdict)), [], [])
+
+    def _tables(self, ended: Sequence[Ended]) -> tuple[pa.Table, pa.Table, pa.Table]:
         return (
             candidate_table([row for one in ended for row in one.rows], self._job.schema),
             outcome_table([one.outcome for one in ended]),

@@ -16,52 +16,91 @@ a folder that can be read, and continued.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import reduce
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import pyarrow as pa
 
-from raysearch.engine.events import Totals, column_sum, count_statuses, figures_seconds
-from raysearch.engine.files import TORN, map_arrow, read_arrow, write_arrow, write_json, write_whole
+from raysearch.engine.events import Totals, added, shard_done
+from raysearch.engine.files import TORN, Place, map_arrow, write_arrow, write_json, write_whole
+from raysearch.engine.locks import LOCK, Lock, locked
+from raysearch.engine.mending import mend
+from raysearch.engine.merge import Merger
+from raysearch.engine.parts import (
+    CANDIDATES,
+    FIGURES,
+    OUTCOMES,
+    PARTS,
+    Parts,
+    completed,
+    conforming,
+    part_name,
+    part_tables,
+    parts,
+    pieces,
+    standing,
+    torn_parts,
+)
 from raysearch.errors import RunFolderError, TableError
 from raysearch.masking import masked, masked_table, masked_values
 from raysearch.model import FIGURE_SCHEMA, OUTCOME_SCHEMA, WORK_SCHEMA
 
-SEARCH, RUN, WORK, LOCK = "search.toml", "run.json", "observations.arrow", ".lock"
-CANDIDATES, FIGURES, OUTCOMES = PARTS = "candidates", "figures", "outcomes"
-NEWER = ("limits", "ranges", "figures_seconds", "file_bytes", "partner")
-"""Columns that folders of earlier versions lack."""
-FORMAT = 1
-"""Version of this layout, in run.json."""
+SEARCH, RUN, WORK = "search.toml", "run.json", "observations.arrow"
+FORMAT = 2
+"""Version of this layout, in run.json: with merged parts, which are not in those before."""
+READ = (1, FORMAT)
+"""Versions that are read; a folder of an earlier one becomes one of this as soon as its run goes on."""
 
 _FILES = (SEARCH, RUN, WORK)
-_PART = re.compile(r"part-(\d{6,})\.arrow")
+_RIGHT: Mapping[str, Callable[[Any], bool]] = {
+    "observations": lambda value: type(value) is int and 0 <= value <= _MOST,
+    "shard_size": lambda value: type(value) is int and 1 <= value <= _MOST,
+    "config_hash": lambda value: isinstance(value, str),
+    "started": lambda value: bool(datetime.fromisoformat(value).tzinfo),
+    "finished": lambda value: value is None or bool(datetime.fromisoformat(value).tzinfo),
+    "candidate_columns": lambda value: isinstance(value, dict) and bool(candidates_schema({"candidate_columns": value})),
+}
+"""What run.json must hold to be worked with, and whether a value is right."""
+_TOLD: Mapping[str, Callable[[Any], bool]] = {
+    "name": lambda value: isinstance(value, str),
+    "versions": lambda value: all(isinstance(text, str) for text in value.values()),
+    "notes": lambda value: isinstance(value, list) and all(isinstance(note, str) for note in value),
+    "funnel": lambda value: all(type(count) is int for count in value.values()),
+    "totals": lambda value: value is None or ({"seconds", "resumed"} <= value.keys() and all(map(_is_count, value.values()))),
+    "queries": lambda value: isinstance(value, list) and all(map(_is_query, value)),
+}
+"""What it may tell besides, and whether a value is right."""
+_MOST = 2**40
+"""More observations than there are."""
 _PACKAGES = ("raysearch", "ray", "numpy", "pyarrow", "astropy", "scipy")
 
 
 class Ledger:
     """A run folder open for writing, by one run at a time. Use it in a `with`, so that the folder is free again afterwards."""
 
-    def __init__(self, folder: Path, lock: IO[str], run: dict[str, Any], schema: pa.Schema) -> None:
+    def __init__(self, folder: Place, lock: Lock, run: dict[str, Any], schema: pa.Schema, notes: Sequence[str]) -> None:
         self._folder = folder
         self._lock = lock
         self._run = run
         self._schema = schema
-        done = status(folder)
-        self.resumed = replace(done, resumed=done.done)
+        before, standing = status(folder), parts(folder)
+        self.resumed = replace(before, resumed=before.done)
         """What earlier sessions had done when this one began."""
+        self.notes = tuple(notes)
+        """What was damaged, and is done anew: a sentence for each part."""
+        schemas = {CANDIDATES: schema, FIGURES: FIGURE_SCHEMA, OUTCOMES: OUTCOME_SCHEMA}
+        self._merger = Merger(folder, schemas, standing)
 
     @classmethod
     def open(
         cls,
-        folder: Path,
+        folder: Place,
         *,
         search_toml: str,
         config_hash: str,
@@ -94,50 +133,63 @@ class Ledger:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _refuse_strange(folder)  # before anything in it is touched
-            lock = _locked(folder)
+            lock = locked(folder)
+            try:
+                if (folder / RUN).exists():
+                    run = read_run(folder)
+                    _check_same(folder, run, config_hash, work, candidate_schema)
+                    if run["format"] != FORMAT:  # before parts are merged, which the earlier version would not see
+                        run["format"] = FORMAT
+                        write_json(folder / RUN, run)
+                else:
+                    run = _header(config_hash, shard_size, len(work), candidate_schema, about)
+                    _create(folder, search_toml, work, run)
+                for name in PARTS:
+                    (folder / name).mkdir(exist_ok=True)
+                schemas = {CANDIDATES: candidate_schema, FIGURES: FIGURE_SCHEMA, OUTCOMES: OUTCOME_SCHEMA}
+                notes = mend(folder, work, int(run["shard_size"]), schemas)
+                _sweep(folder)  # after it: a merged part of another kind than the damaged one counts no longer
+                return cls(folder, lock, run, candidate_schema, notes)
+            except BaseException:
+                lock.close()
+                raise
         except OSError as exc:
             raise RunFolderError(f"{folder} cannot be written: {exc.strerror or exc}; choose another --out") from exc
-        try:
-            if (folder / RUN).exists():
-                run = read_run(folder)
-                _check_same(folder, run, config_hash, work, candidate_schema)
-            else:
-                run = _header(config_hash, shard_size, len(work), candidate_schema, about)
-                _create(folder, search_toml, work, run)
-            for name in PARTS:
-                (folder / name).mkdir(exist_ok=True)
-            _sweep(folder)
-            return cls(folder, lock, run, candidate_schema)
-        except BaseException:
-            lock.close()
-            raise
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Place:
         """Where it is."""
         return self._folder
+
+    @property
+    def name(self) -> str:
+        """What the search is called."""
+        return str(self._run.get("name", ""))
 
     @property
     def shard_size(self) -> int:
         """Observations in a shard; the last one may have fewer."""
         return int(self._run["shard_size"])
 
-    def done(self) -> set[int]:
+    def done(self) -> frozenset[int]:
         """Return the shards whose candidates and outcomes stand."""
-        return set(_done(self._folder))
+        return parts(self._folder).done
 
     def commit(self, shard: int, candidates: pa.Table, outcomes: pa.Table, figures: pa.Table) -> None:
         """Write a shard's parts, the outcomes last: once they stand, all do. There is no part of figures where there are none."""
-        name = f"part-{shard:06d}.arrow"
+        self._lock.check()
+        name = part_name(shard)
         write_arrow(self._folder / CANDIDATES / name, candidates.cast(self._schema))
         if figures.num_rows:
             write_arrow(self._folder / FIGURES / name, figures.cast(FIGURE_SCHEMA))
         else:  # of an earlier, broken off run that drew
             (self._folder / FIGURES / name).unlink(missing_ok=True)
         write_arrow(self._folder / OUTCOMES / name, outcomes.cast(OUTCOME_SCHEMA))
+        self._merger.done(shard)
 
     def close(self, totals: Totals | None = None) -> None:
         """Give the folder free; with totals, the run is over and run.json says so."""
+        self._merger.close(finish=totals is not None)
         if totals is not None and not self._lock.closed:
             self._run["finished"] = _now()
             self._run["totals"] = _totals_json(totals)
@@ -151,39 +203,38 @@ class Ledger:
         self.close()
 
 
-def read_outcomes(folder: Path) -> pa.Table:
+def outcome_tables(folder: Place, now: Parts | None = None) -> Iterator[pa.Table]:
+    """Yield what `read_outcomes` returns, or returned when these parts counted, piece by piece."""
+    where = folder / OUTCOMES
+    return pieces(conforming(table, OUTCOME_SCHEMA, where) for table in part_tables(folder, OUTCOMES, now))
+
+
+def read_outcomes(folder: Place) -> pa.Table:
     """Return one row per observation done so far, in the order of the work list; of any run folder, also one in use."""
-    tables = [_complete(read_arrow(path), OUTCOME_SCHEMA) for path in _done(folder).values()]
-    return pa.concat_tables([OUTCOME_SCHEMA.empty_table(), *tables])
+    return pa.concat_tables([OUTCOME_SCHEMA.empty_table(), *outcome_tables(folder)])
 
 
-def _complete(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return a table with the columns that it lacks because it was written before there were any: empty lists, and 0."""
-    for place, field in enumerate(schema):
-        if field.name in NEWER and field.name not in table.column_names:
-            empty: object = [] if pa.types.is_list(field.type) else 0
-            table = table.add_column(place, field, pa.array([empty] * table.num_rows, field.type))
-    return table
+def candidate_tables(folder: Place, now: Parts | None = None) -> Iterator[pa.Table]:
+    """Yield what `read_candidates` returns, or returned when these parts counted, piece by piece; first a table without rows."""
+    schema, where = candidates_schema(read_run(folder)), folder / CANDIDATES
+    yield schema.empty_table()
+    yield from pieces(conforming(table, schema, where) for table in part_tables(folder, CANDIDATES, now))
 
 
-def read_candidates(folder: Path) -> pa.Table:
-    """Return the candidate records of every shard done so far, in the order of the work list."""
-    tables = [map_arrow(path) for path in done_parts(folder, CANDIDATES)]  # cutouts may be more than fits in memory
-    return pa.concat_tables([_schema(read_run(folder)).empty_table(), *tables])
+def read_candidates(folder: Place) -> pa.Table:
+    """Return the candidate records of every shard done so far, in the order of the work list; cutouts stay on the disk."""
+    return pa.concat_tables(candidate_tables(folder))
 
 
-def done_parts(folder: Path, kind: str) -> list[Path]:
-    """Return the parts of one kind that belong to shards done so far, in the order of the work list."""
-    done = _done(folder)
-    return [path for shard, path in _parts(folder, kind).items() if shard in done]
+def read_work(folder: Place) -> pa.Table:
+    """Return the work list, with the archive's own columns; it stays on the disk."""
+    work = completed(map_arrow(folder / WORK), WORK_SCHEMA)
+    ours = [name for name in work.column_names if name in WORK_SCHEMA.names]
+    conforming(work.select(ours) if len(ours) == len(set(ours)) else work, WORK_SCHEMA, folder / WORK)
+    return work
 
 
-def read_work(folder: Path) -> pa.Table:
-    """Return the work list, with the archive's own columns."""
-    return _complete(read_arrow(folder / WORK), WORK_SCHEMA)
-
-
-def read_run(folder: Path) -> dict[str, Any]:
+def read_run(folder: Place) -> dict[str, Any]:
     """Return run.json.
 
     Raises
@@ -196,25 +247,37 @@ def read_run(folder: Path) -> dict[str, Any]:
         run = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as exc:
         raise RunFolderError(f"{folder} is no run folder: it has no {RUN}") from exc
-    except (OSError, ValueError) as exc:
-        raise RunFolderError(f"{path} cannot be read: {exc}") from exc
-    if not isinstance(run, dict) or run.get("format") != FORMAT:
+    except OSError as exc:
+        raise RunFolderError(f"{path} cannot be read: {exc.strerror or exc}") from exc
+    except (ValueError, RecursionError) as exc:
+        raise RunFolderError(f"{path} is damaged ({exc}): put it back as it was, or begin anew in another folder") from exc
+    if not isinstance(run, dict) or run.get("format") not in READ:
         raise RunFolderError(f"{path} is not of format {FORMAT}: it was written by another version of raysearch")
+    try:
+        wrong = [name for name, right in _RIGHT.items() if not right(run[name])]
+        wrong += [name for name, right in _TOLD.items() if name in run and not right(run[name])]
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        wrong = [str(exc)]
+    if wrong:
+        raise RunFolderError(f"{path} is damaged (see {wrong[0]}): put it back as it was, or begin anew in another folder")
     return run
 
 
-def status(folder: Path) -> Totals:
+def _is_count(value: object) -> bool:
+    """Return whether a total is a number, or numbers by host."""
+    return all(map(_is_count, value.values())) if isinstance(value, dict) else type(value) in (int, float)
+
+
+def _is_query(query: Mapping[str, Any]) -> bool:
+    texts = (query.get(name, "") for name in ("service", "url", "text", "reused"))
+    counts = (query.get("rows", 0), query.get("seconds", 0), query.get("counted") or 0)
+    return all(isinstance(text, str) for text in texts) and all(type(count) in (int, float) for count in counts)
+
+
+def status(folder: Place) -> Totals:
     """Return how far a run has come, counted from its parts: right for finished, running and dead ones alike."""
-    observations = int(read_run(folder)["observations"])
-    outcomes = read_outcomes(folder)
-    return Totals(
-        observations=observations,
-        by_status=count_statuses(outcomes),
-        candidates=column_sum(outcomes, "candidates"),
-        bytes_read=column_sum(outcomes, "bytes_read"),
-        requests=column_sum(outcomes, "requests"),
-        figures_seconds=figures_seconds(outcomes),
-    )
+    totals = Totals(int(read_run(folder)["observations"]))
+    return reduce(added, (shard_done(0, table) for table in outcome_tables(folder)), totals)
 
 
 def _check_work(work: pa.Table) -> None:
@@ -230,7 +293,7 @@ def _check_work(work: pa.Table) -> None:
         raise TableError(f"the work list is not sorted by a unique obs_id: see {first!r}")
 
 
-def _check_same(folder: Path, run: Mapping[str, Any], config_hash: str, work: pa.Table, schema: pa.Schema) -> None:
+def _check_same(folder: Place, run: Mapping[str, Any], config_hash: str, work: pa.Table, schema: pa.Schema) -> None:
     """Raise RunFolderError unless the folder was begun by this search, for this work list."""
     cure = "choose another --out, or remove this folder to begin anew"
     if run["config_hash"] != config_hash:
@@ -238,7 +301,9 @@ def _check_same(folder: Path, run: Mapping[str, Any], config_hash: str, work: pa
     rows = _rows_that_differ(read_work(folder), work)
     if rows:
         raise RunFolderError(f"{folder} holds the same search over another work list: {rows} rows differ; {cure}")
-    if not _schema(run).equals(schema):
+    if run["observations"] != len(work):
+        raise RunFolderError(f"{folder / RUN} is damaged: it tells of {run['observations']} observations, not {len(work)}; {cure}")
+    if not candidates_schema(run).equals(schema):
         raise RunFolderError(f"{folder} holds candidates with other columns: the detector has changed; {cure}")
 
 
@@ -277,7 +342,7 @@ def _header(config_hash: str, shard_size: int, observations: int, schema: pa.Sch
     }
 
 
-def _schema(run: Mapping[str, Any]) -> pa.Schema:
+def candidates_schema(run: Mapping[str, Any]) -> pa.Schema:
     """Return the schema of the candidates, as run.json tells it."""
     lists = {str(kind): kind for kind in (pa.list_(pa.string()),)}  # Arrow names these, but does not read the name
     columns = run["candidate_columns"].items()
@@ -290,60 +355,32 @@ def _versions() -> Iterator[tuple[str, str]]:
             yield name, version(name)
 
 
-def _create(folder: Path, search_toml: str, work: pa.Table, run: Mapping[str, Any]) -> None:
+def _create(folder: Place, search_toml: str, work: pa.Table, run: Mapping[str, Any]) -> None:
     """Write a new folder, run.json last: without it there is no run folder yet."""
     write_whole(folder / SEARCH, lambda file: file.write(search_toml.encode()))
     write_arrow(folder / WORK, work)
     write_json(folder / RUN, run)
 
 
-def _locked(folder: Path) -> IO[str]:
-    """Return the open lock file; the lock goes with the process, however it ends."""
-    lock = (folder / LOCK).open("a")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as exc:
-        lock.close()
-        if isinstance(exc, BlockingIOError):
-            raise RunFolderError(f"another run is at work in {folder}: wait for it to end, or choose another --out") from exc
-        raise
-    return lock
-
-
-def _refuse_strange(folder: Path) -> None:
+def _refuse_strange(folder: Place) -> None:
     """Raise RunFolderError where a folder without run.json holds anything but what a run killed at its very start leaves."""
     if (folder / RUN).exists():
         return
     ours = {LOCK, *PARTS, *_FILES, *(name + TORN for name in _FILES)}
     strange = sorted(path.name for path in folder.iterdir() if path.name not in ours)
-    if strange or _parts(folder, OUTCOMES):
+    if strange or standing(folder, OUTCOMES):
         found = ", ".join(strange[:3]) or "outcomes"
         raise RunFolderError(f"{folder} is not empty and no run folder: it has {found} and no {RUN}; choose another --out")
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what a killed run left half written, and nothing else."""
-    torn = [folder / (name + TORN) for name in _FILES]
-    for kind in PARTS:
-        torn += [
-            path for path in (folder / kind).iterdir() if _PART.fullmatch(path.name.removesuffix(TORN)) and path.suffix == TORN
-        ]
-    for path in torn:
+def _sweep(folder: Place) -> None:
+    """Remove what a killed run left half written, and parts in whose place others stand; nothing else."""
+    over = [part.path for spent in parts(folder).spent.values() for part in spent]
+    if isinstance(folder, Path):  # in S3 nothing is half written
+        over += [folder / (name + TORN) for name in _FILES]
+        over += [path for kind in PARTS for path in torn_parts(folder, kind)]
+    for path in over:
         path.unlink(missing_ok=True)
-
-
-def _done(folder: Path) -> dict[int, Path]:
-    """Return the outcome parts of the shards whose candidates stand too: they are written first, but may be removed by hand."""
-    candidates = _parts(folder, CANDIDATES)
-    return {shard: path for shard, path in _parts(folder, OUTCOMES).items() if shard in candidates}
-
-
-def _parts(folder: Path, kind: str) -> dict[int, Path]:
-    """Return the parts that stand, by shard, in order."""
-    place = folder / kind
-    paths = place.iterdir() if place.is_dir() else ()
-    found = {int(match[1]): path for path in paths if (match := _PART.fullmatch(path.name))}
-    return dict(sorted(found.items()))
 
 
 def _totals_json(totals: Totals) -> dict[str, Any]:
@@ -353,6 +390,8 @@ def _totals_json(totals: Totals) -> dict[str, Any]:
         "candidates": totals.candidates,
         "bytes_read": totals.bytes_read,
         "requests": totals.requests,
+        "retries": dict(totals.retries),
+        "detect_seconds": round(totals.detect_seconds, 3),
         "figures_seconds": round(totals.figures_seconds, 3),
         "seconds": round(totals.seconds, 3),
         "resumed": totals.resumed,

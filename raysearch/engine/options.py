@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 SHARD_SIZE = 64
 """Observations in a shard of a large work list: measured, see scripts/benchmarks/engine.py."""
+STORE_BYTES = 512 * 2**20
+"""Shared memory for pixels between loaders and detectors, where nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +21,14 @@ class EngineOptions:
     """`local` starts a Ray of its own on this machine; `auto` or `host:port` joins a cluster."""
     detectors: int = 0
     """Detectors in all, one CPU each; 0 for one on every CPU. Those that find no CPU free start when one is, or a node joins."""
+    detector_cpus: int = 1
+    """CPUs that each claims: more where a node has no memory for one on each."""
     loaders: int = 1
     """Loaders on each node."""
-    object_store_bytes: int = 512 * 2**20
+    object_store_bytes: int = STORE_BYTES
     """Shared memory for pixels between loader and detector, for `local`; it is reserved, and used as far as needed."""
+    memory: int = 0
+    """Bytes that all processes on a node may have together, see `engine.memory`; 0: no bound, and the sizes given elsewhere."""
     dashboard: bool = False
     """Start Ray's dashboard, for `local`: 3 s and 1 GB more."""
 

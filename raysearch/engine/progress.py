@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -11,6 +12,10 @@ from raysearch.engine.events import Event, Phase, RunFinished, RunStarted, Shard
 from raysearch.model import STATUSES
 
 _REDRAW_S = 0.1
+_SILENCE_S = 60.0
+"""After how long without a shard the line says so: that a run hangs, and that it is slow, look alike."""
+_LEAST = ("read", "again", "nothing", "detected", "skipped", "rate", "failed", "silence", "left")
+"""Parts of the line that a narrow terminal does without, the first first."""
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -28,7 +33,7 @@ class ProgressLine:
         self._clock = clock
         self._terminal = stream.isatty()
         self._pause_s = _REDRAW_S if self._terminal else every_s
-        self._began = self._told = clock()
+        self._began = self._told = self._last = clock()
         self._totals = Totals(0)
         self._first = 0
         self._width = 0
@@ -37,18 +42,18 @@ class ProgressLine:
         """Take an event, and write if it is time."""
         match event:
             case RunStarted(totals):
-                self._began = self._told = self._clock()
+                self._began = self._told = self._last = self._clock()
                 self._totals, self._first = totals, totals.done
                 if totals.done:
                     self._say(f"{totals.done:,} of {totals.observations:,} observations were done before", lasting=True)
             case Phase(text, lasting):
                 if self._totals.done == self._first:
-                    self._began = self._clock()  # the rate is that of observations, not of Ray's start
+                    self._began = self._last = self._clock()  # the rate is that of observations, not of Ray's start
                 self._say(text, lasting=lasting or not self._terminal)
             case Tick():
                 self._perhaps()
             case ShardDone():
-                self._totals = added(self._totals, event)
+                self._totals, self._last = added(self._totals, event), self._clock()
                 self._perhaps()
             case RunFinished(totals):
                 self._totals = totals
@@ -61,21 +66,41 @@ class ProgressLine:
             self._say(self._line())
 
     def _line(self) -> str:
-        totals = self._totals
-        elapsed = self._clock() - self._began
+        """Return where the run is, in words that fit."""
+        parts = self._parts()
+        for name in ("", *_LEAST):
+            parts.pop(name, None)
+            line = ", ".join(parts.values())
+            if len(line) < self._columns():
+                break
+        return line
+
+    def _parts(self) -> dict[str, str]:
+        """Return all there is to say, by name."""
+        totals, now = self._totals, self._clock()
+        elapsed = now - self._began
         rate = (totals.done - self._first) / elapsed if elapsed > 0 else 0.0
-        parts = [f"{totals.done:,} of {totals.observations:,} observations"]
-        parts += [f"{totals.by_status[status]:,} {status}" for status in STATUSES if totals.by_status[status]]
-        parts += [f"{readable_bytes(totals.bytes_read)} read", f"{rate:,.1f}/s"]
+        parts = {"done": f"{totals.done:,} of {totals.observations:,} observations"}
+        parts |= {status: f"{totals.by_status[status]:,} {status}" for status in STATUSES if totals.by_status[status]}
+        parts |= {"read": f"{readable_bytes(totals.bytes_read)} read", "rate": f"{rate:,.1f}/s"}
         if totals.left and rate:
-            parts.append(f"{readable_seconds(totals.left / rate)} left")
-        return ", ".join(parts)
+            parts["left"] = f"{readable_seconds(totals.left / rate)} left"
+        if totals.retries:
+            parts["again"] = f"{sum(totals.retries.values()):,} requests sent again, most to {next(iter(totals.retries))}"
+        if totals.left and now - self._last >= _SILENCE_S:
+            parts["silence"] = f"none ended for {readable_seconds(now - self._last)}"
+        return parts
+
+    def _columns(self) -> float:
+        """Return how wide the terminal is now; elsewhere nothing wraps."""
+        return shutil.get_terminal_size().columns if self._terminal else math.inf
 
     def _say(self, text: str, lasting: bool = False) -> None:
         self._told = self._clock()
         if self._terminal:
-            text = text[: shutil.get_terminal_size().columns - 1]  # a line that wraps could not be rewritten
-            self._stream.write("\r" + text.ljust(self._width) + ("\n" if lasting else ""))
+            most = max(0, shutil.get_terminal_size().columns - 1)  # a line that wraps could not be rewritten
+            text = text[:most]
+            self._stream.write("\r" + text.ljust(min(self._width, most)) + ("\n" if lasting else ""))
             self._width = 0 if lasting else len(text)
         else:
             self._stream.write(text + "\n")

@@ -3,23 +3,57 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable
+from dataclasses import dataclass
 
 from raysearch.engine.job import Fetched, Job, fetch
+from raysearch.engine.room import Hold, Room
 from raysearch.model import Observation
 
 BATCH_ROWS = 32
 BATCH_BYTES = 8 * 2**20
+_AHEAD = 256
+"""Observations looked at before their turn, for each stream, to find those at other hosts: more than a shard has."""
 _FIRST_READS = 4
-"""Reads in flight before the size of a product's pixels is known."""
+"""Reads in flight before anything is known of how large they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is under way."""
+
+    reading: int
+    """Observations being read, or waiting for room."""
+    ready: int
+    """Those read and not consumed."""
+    nbytes: int
+    """Bytes that all of them hold."""
 
 
 class Reads:
-    """Reads observations for any number of streams, which share the job's bounds: reads in flight, and bytes held."""
+    """Reads observations for any number of streams, which share the job's bounds: reads in flight at one host, and bytes held.
+
+    Those of a host that is slow, or silent, keep none of another waiting: their turns are their own. A Reader asks for room
+    before it fetches (`Usage.room`). For one that does not say so, the mean of what was read so far stands for what comes.
+    """
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._permits = _Permits(job.concurrency, job.held_bytes)
+        self._permits: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(job.concurrency))
+        """By host."""
+        self._room = Room(job.shares.held_bytes)
+        self._guess = 0 if getattr(job.reader, "asks_for_room", False) else max(1, job.shares.held_bytes // _FIRST_READS)
+        self._learned = False
+        self._guesses: dict[Hold, str] = {}
+        """Of what is being read, with its host."""
+        self._open: list[_Stream] = []
+
+    @property
+    def load(self) -> Load:
+        """What all streams have under way."""
+        reading = sum(stream.reading for stream in self._open)
+        return Load(reading, sum(len(stream.holds) for stream in self._open) - reading, self._room.held)
 
     async def stream(self, rows: Iterable[tuple[int, Observation]]) -> AsyncGenerator[list[Fetched], None]:
         """Yield what has been read, as it comes: whatever is ready, up to `BATCH_ROWS` rows or about `BATCH_BYTES` bytes.
@@ -27,89 +61,101 @@ class Reads:
         A batch counts as consumed when the next one is asked for; the consumer lets go of its pixels before that. Batches follow
         the reads: many rows where they are small and quick, so that a row costs little, and one by one where they are slow.
         """
-        ready: asyncio.Queue[Fetched | None] = asyncio.Queue()
-        held = _Share(self._permits)
-        feeder = asyncio.create_task(self._feed(rows, ready, held))
+        stream = _Stream()
+        self._open.append(stream)
+        feeder = asyncio.create_task(self._feed(rows, stream))
         try:
-            while batch := await _batch(ready):
-                count = len(batch)
+            while batch := await _batch(stream.ready):
+                indices = [fetched.index for fetched in batch]
                 yield batch
                 del batch
-                held.release(count)
+                for index in indices:
+                    self._release(*stream.holds.pop(index))
             await feeder
         finally:
             feeder.cancel()
             await asyncio.wait([feeder])
-            held.release_all()
+            for host, hold in stream.holds.values():
+                self._release(host, hold)
+            self._open.remove(stream)
 
-    async def _feed(self, rows: Iterable[tuple[int, Observation]], ready: asyncio.Queue[Fetched | None], held: _Share) -> None:
+    def _release(self, host: str, hold: Hold) -> None:
+        hold.settle(0)
+        self._permits[host].release()
+
+    async def _feed(self, rows: Iterable[tuple[int, Observation]], stream: _Stream) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                for index, observation in rows:
-                    await held.acquire()
-                    group.create_task(self._read(index, observation, ready))
+                for row in rows:
+                    await stream.ahead.acquire()
+                    host = _host(row[1])
+                    if host not in stream.lanes:
+                        stream.lanes[host] = asyncio.Queue()
+                        group.create_task(self._lane(host, stream, group))
+                    stream.lanes[host].put_nowait(row)
+                for lane in stream.lanes.values():
+                    lane.put_nowait(None)
         finally:
-            ready.put_nowait(None)
+            stream.ready.put_nowait(None)
 
-    async def _read(self, index: int, observation: Observation, ready: asyncio.Queue[Fetched | None]) -> None:
-        fetched = await fetch(self._job, index, observation)
-        if fetched.pixels is not None:
-            # What was read is held while the pixels are made of it: of images, whole rows for the sake of a few columns.
-            self._permits.learn(max(fetched.nbytes, fetched.usage.bytes_read))
-        ready.put_nowait(fetched)
+    async def _lane(self, host: str, stream: _Stream, group: asyncio.TaskGroup) -> None:
+        """Begin the reads at one host, one after the other, as it has turns and there is room."""
+        while row := await stream.lanes[host].get():
+            index, observation = row
+            await self._permits[host].acquire()
+            stream.ahead.release()
+            stream.reading += 1
+            _, hold = stream.holds[index] = host, Hold(self._room, self._job.shares.check)
+            if self._guess and not observation.skip:
+                await self._guess_at(host, hold)
+            group.create_task(self._read(index, observation, hold, stream))
 
-
-class _Permits:
-    """One for each observation being read or waiting to be consumed; fewer go round where pixels are large.
-
-    How large is known only after reading, so the sizes seen so far stand for those to come.
-    """
-
-    def __init__(self, most: int, held_bytes: int) -> None:
-        first = min(most, _FIRST_READS)
-        self._semaphore = asyncio.Semaphore(first)
-        self._round = first
-        self._wanted = first
-        self._most = most
-        self._held_bytes = held_bytes
-        self._mean: float | None = None
-
-    async def acquire(self) -> None:
-        await self._semaphore.acquire()
-
-    def release(self) -> None:
-        if self._round > self._wanted:
-            self._round -= 1
+    async def _guess_at(self, host: str, hold: Hold) -> None:
+        """Wait for room for what is not known yet; the only read at a host does not wait: what fills the room may stay for long."""
+        if host in self._guesses.values():
+            await hold.guess(self._guess)
         else:
-            self._semaphore.release()
+            hold.settle(self._guess)
+        self._guesses[hold] = host
 
-    def learn(self, nbytes: int) -> None:
-        """Take into account how many bytes one observation held at most."""
-        self._mean = nbytes if self._mean is None else 0.8 * self._mean + 0.2 * nbytes
-        self._wanted = max(1, min(self._most, int(self._held_bytes / max(self._mean, 1.0))))
-        while self._round < self._wanted:
-            self._round += 1
-            self._semaphore.release()
+    async def _read(self, index: int, observation: Observation, hold: Hold, stream: _Stream) -> None:
+        fetched = await fetch(self._job, index, observation, hold)
+        self._guesses.pop(hold, None)
+        stream.reading -= 1
+        if fetched.pixels is not None and self._guess:
+            # What was read is held while the pixels are made of it: of images, whole rows for the sake of a few columns.
+            self._learn(max(fetched.nbytes, fetched.usage.bytes_read, 1))
+        hold.settle(fetched.nbytes)
+        stream.ready.put_nowait(fetched)
+
+    def _learn(self, nbytes: int) -> None:
+        """Take into account how many bytes an observation held at most whose Reader did not ask."""
+        first = self._guess if self._learned else nbytes
+        self._learned = True
+        self._guess = int(0.8 * first + 0.2 * nbytes)
+        for hold in self._guesses:
+            if not hold.asked and hold.nbytes > self._guess:
+                hold.settle(self._guess)
 
 
-class _Share:
-    """The permits of one stream, so that one which ends early gives back what it holds."""
+class _Stream:
+    """What is under way for one consumer, so that one which ends early gives back what it holds."""
 
-    def __init__(self, permits: _Permits) -> None:
-        self._permits = permits
-        self._held = 0
+    def __init__(self) -> None:
+        self.ready: asyncio.Queue[Fetched | None] = asyncio.Queue()
+        self.lanes: dict[str, asyncio.Queue[tuple[int, Observation] | None]] = {}
+        """By host, the observations whose reads have not begun."""
+        self.ahead = asyncio.Semaphore(_AHEAD)
+        self.holds: dict[int, tuple[str, Hold]] = {}
+        """By the observation's row: of each that is read, or waits to be consumed, with its host."""
+        self.reading = 0
+        """Of these, observations that are read."""
 
-    async def acquire(self) -> None:
-        await self._permits.acquire()
-        self._held += 1
 
-    def release(self, count: int) -> None:
-        self._held -= count
-        for _ in range(count):
-            self._permits.release()
-
-    def release_all(self) -> None:
-        self.release(self._held)
+def _host(observation: Observation) -> str:
+    """Return where an observation is read, as far as its first address tells: a host, or a bucket of S3; files have none."""
+    scheme, divided, rest = observation.uri.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}" if divided else ""
 
 
 async def _batch(ready: asyncio.Queue[Fetched | None]) -> list[Fetched]:

@@ -200,6 +200,7 @@ def outcome_table(outcomes: Sequence[Outcome]) -> pa.Table:
     columns = {f.name: [getattr(outcome, f.name) for outcome in outcomes] for f in fields(Outcome)}
     columns["limits"] = [[asdict(limit) for limit in outcome.limits] for outcome in outcomes]
     columns["ranges"] = [[{"start": start, "end": end} for start, end in outcome.ranges] for outcome in outcomes]
+    columns["retries"] = [[{"host": host, "count": count} for host, count in outcome.retries] for outcome in outcomes]
     return pa.table(columns, schema=OUTCOME_SCHEMA)
 
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from types import FrameType
 
 import pyarrow as pa
 
-from raysearch.engine.events import Event, Observer, Phase, RunFinished, RunStarted, Tick, Totals, added, shard_done
+from raysearch.engine.commits import Commits
+from raysearch.engine.events import AtWork, Event, Observer, Phase, RunFinished, RunStarted, ShardDone, Tick, Totals, added
 from raysearch.engine.inline import run_inline
 from raysearch.engine.job import Job
 from raysearch.engine.ledger import Ledger
+from raysearch.engine.memory import shares
 from raysearch.engine.options import EngineOptions
+from raysearch.engine.pulse import ProgressFile
+from raysearch.engine.signals import Interrupts, Stopped
 from raysearch.errors import ConfigError, RunFolderError
+
+Engine = Callable[[Job, pa.Table, "_Session", EngineOptions, ExitStack | None], None]
+"""Runs what is left of a work list."""
 
 
 def run(
@@ -32,7 +37,7 @@ def run(
 
     A Ray that is started for it ends with it, or together with `after`, so that another run may use it.
 
-    Ctrl-C stops handing out shards, lets those in hand finish, and then raises KeyboardInterrupt, unless they were the last and
+    Ctrl-C or SIGTERM stops handing out shards, lets those in hand finish, and then raises Stopped, unless they were the last and
     nothing follows; a second one stops at once. Either way the folder can be continued.
 
     Raises
@@ -46,22 +51,32 @@ def run(
     if engine is None:
         raise ConfigError(f"there is no engine {options.engine!r}: choose ray or inline")
     with ledger:
-        session = _Session(ledger, observers)
-        session.tell(RunStarted(session.totals))
-        if session.totals.left:
-            with _interruptible(session), session.ticking():
-                engine(job, work, session, options, after)
-        if session.stopped.is_set() and (session.totals.left or after is not None):  # nothing is left to stop but what follows
-            raise KeyboardInterrupt
-        if session.totals.left:
-            raise RunFolderError(
-                f"{ledger.folder} is damaged: its parts hold {session.totals.done:,} outcomes of {session.totals.observations:,} "
-                "observations; remove its folders candidates, outcomes and figures, and run again"
-            )
-        totals = session.finished()
+        with ProgressFile(ledger.folder) as progress:
+            session = _Session(ledger, [progress, *observers])
+            totals = _work_off(engine, job, work, session, options, after)
         ledger.close(totals)
     session.tell(RunFinished(totals))
     return totals
+
+
+def _work_off(
+    engine: Engine, job: Job, work: pa.Table, session: _Session, options: EngineOptions, after: ExitStack | None
+) -> Totals:
+    """Do what is left, and return the totals; raises as `run` does."""
+    session.tell(session.started())
+    for note in session.ledger.notes:
+        session.tell(Phase(note, lasting=True))
+    if session.totals.left:
+        with session.interrupts, session.ticking(), session.commits:
+            engine(job, work, session, options, after)
+    if session.stopped and (session.totals.left or after is not None):  # nothing is left to stop but what follows
+        raise Stopped(session.interrupts.number)
+    if session.totals.left:
+        raise RunFolderError(
+            f"{session.ledger.folder} is damaged: its parts hold {session.totals.done:,} outcomes of "
+            f"{session.totals.observations:,} observations; remove its folders candidates, outcomes and figures, and run again"
+        )
+    return session.finished()
 
 
 class _Session:
@@ -70,8 +85,9 @@ class _Session:
     def __init__(self, ledger: Ledger, observers: Sequence[Observer]) -> None:
         self.ledger = ledger
         self.totals = ledger.resumed
-        self.stopped = threading.Event()
-        self._observers = observers
+        self.interrupts = Interrupts(self._stopping)
+        self.commits = Commits(ledger.commit, self._written)
+        self._observers = list(observers)
         # Also told from the ticking thread; and from a signal handler, which may interrupt a telling of the same thread.
         self._telling = threading.RLock()
         self._began = time.monotonic()
@@ -80,6 +96,32 @@ class _Session:
         with self._telling:
             for observer in self._observers:
                 observer(event)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody has asked to stop."""
+        return self.interrupts.number != 0
+
+    def _stopping(self) -> None:
+        self.tell(Phase("stopping: finishing what is in hand; Ctrl-C again stops at once"))
+
+    def started(self) -> RunStarted:
+        """Return the event that says what is done, and what is left."""
+        size = self.ledger.shard_size
+        return RunStarted(self.totals, -(-self.totals.observations // size) - len(self.ledger.done()))
+
+    @contextmanager
+    def told_to(self, observer: Observer) -> Iterator[None]:
+        """Have one more observer inside; it begins with what is done."""
+        with self._telling:
+            observer(self.started())
+            self._observers.append(observer)
+        try:
+            yield
+        finally:
+            with self._telling:
+                self.tell(AtWork())
+                self._observers.remove(observer)
 
     @contextmanager
     def ticking(self) -> Iterator[None]:
@@ -98,9 +140,7 @@ class _Session:
             ended.set()
             ticker.join()
 
-    def commit(self, shard: int, candidates: pa.Table, outcomes: pa.Table, figures: pa.Table) -> None:
-        self.ledger.commit(shard, candidates, outcomes, figures)
-        done = shard_done(shard, outcomes)
+    def _written(self, done: ShardDone) -> None:
         self.totals = added(self.totals, done)
         self.tell(done)
 
@@ -108,7 +148,7 @@ class _Session:
         """Yield the shards not done yet, until asked to stop."""
         done = self.ledger.done()
         for number, rows in shards:
-            if self.stopped.is_set():
+            if self.stopped:
                 return
             if number not in done:
                 yield number, rows
@@ -117,46 +157,53 @@ class _Session:
         return replace(self.totals, seconds=time.monotonic() - self._began)
 
 
+def bounded(job: Job, options: EngineOptions, cpus: int = 0) -> tuple[Job, EngineOptions]:
+    """Return a job and options that keep to the declared memory, on nodes of so many CPUs (0: as many as this machine has).
+
+    Raises
+    ------
+    ConfigError
+        It is too little to work with.
+    """
+    if not options.memory:
+        return job, options
+    parts = shares(options, cpus)
+    job = replace(job, shares=parts)
+    if options.address == "local":
+        return job, replace(options, detectors=parts.detectors, object_store_bytes=parts.store_bytes)
+    # Detectors find their places by the CPUs that they claim: so many each that no node takes more of them than fit.
+    return job, replace(options, detector_cpus=-(-cpus // parts.detectors))
+
+
 def _inline(job: Job, work: pa.Table, session: _Session, options: EngineOptions, after: ExitStack | None) -> None:  # noqa: ARG001
+    job, options = bounded(job, options)
     size = session.ledger.shard_size
+    session.tell(AtWork(detectors=1, loaders=1, nodes=1, shards=1))
     slices = ((number, work.slice(number * size, size)) for number in range(-(-len(work) // size)))
-    run_inline(job, session.left(slices), session.commit)
+    run_inline(job, session.left(slices), session.commits.commit, lambda: session.stopped)
 
 
 def _on_ray(job: Job, work: pa.Table, session: _Session, options: EngineOptions, after: ExitStack | None) -> None:
     from raysearch.engine import cluster
 
+    if options.address == "local":
+        job, options = bounded(job, options)
     with ExitStack() as here:
         if not cluster.is_running():
             session.tell(Phase("starting Ray" if options.address == "local" else f"joining Ray at {options.address}"))
         dashboard = (after or here).enter_context(cluster.ray_running(options))
+        session.interrupts.catch()
+        if options.address != "local":
+            job, options = bounded(job, options, cluster.largest_node())
         from raysearch.engine.backlog import Backlog
         from raysearch.engine.crew import crew
         from raysearch.engine.driver import Driver, dataset_shards
+        from raysearch.engine.metrics import RunMeter, labels
 
         if dashboard:
             session.tell(Phase(f"Ray's dashboard: {dashboard}", lasting=True))
         session.tell(Phase("starting loaders and detectors"))
-        with crew(job, options) as workers:
+        names = labels(session.ledger.name, session.ledger.folder)
+        with session.told_to(RunMeter(names)), crew(job, options, names) as workers:
             shards = session.left(dataset_shards(work, session.ledger.shard_size))
-            Driver(workers, Backlog(shards, job.schema), session.commit, session.tell, session.stopped.is_set).run()
-
-
-@contextmanager
-def _interruptible(session: _Session) -> Iterator[None]:
-    """Make the first Ctrl-C inside ask the session to stop; a second one is as ever. Does nothing outside the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    usual = signal.getsignal(signal.SIGINT)
-
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signal calls it
-        signal.signal(signal.SIGINT, usual)
-        session.stopped.set()
-        session.tell(Phase("stopping: finishing what is in hand; Ctrl-C again stops at once"))
-
-    signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, usual)
+            Driver(workers, Backlog(shards, job.schema), session.commits.commit, session.tell, lambda: session.stopped).run()

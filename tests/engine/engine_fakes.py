@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysearch.engine import EngineOptions, Job, Ledger, Observer, Totals, candidate_schema, read_candidates, read_outcomes, run
+from raysearch.engine.files import Place
 from raysearch.errors import NothingToSearch, ProductNotFound
 from raysearch.model import Candidate, Figure, Limit, Line, Observation, Pixels, Target, Usage, Window, observations_to_arrow
 
@@ -51,6 +52,8 @@ class FakeReader:
         # Later rows are often read before earlier ones.
         await asyncio.sleep(self.seconds * (1 + number % 3) / 2)
         match word:
+            case "again":
+                usage.retries["slow.example"] = usage.retries.get("slow.example", 0) + 2
             case "missing":
                 raise ProductNotFound(f"{observation.uri} is not there (404)")
             case "empty":
@@ -115,6 +118,45 @@ class FakeDetector:
                 die_once(argument)
         record = Candidate("t", values, LINE.name, LINE.rest_um, 5.34)
         return [record, record] if word == "two" else [record]
+
+
+NBYTES = 264
+"""Of the fake reader's pixels."""
+
+
+def note(file: str, word: str) -> None:
+    """Append a word to a file, whole, whichever process does."""
+    handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(handle, word.encode())
+    os.close(handle)
+
+
+@dataclass(frozen=True)
+class Asker(FakeReader):
+    """A reader that asks for room, and notes what it has read."""
+
+    file: str = ""
+    nbytes: dict[str, int] = field(default_factory=dict)
+    """obs_id -> what it asks for; twice its pixels for the rest."""
+    asks_for_room: bool = True
+
+    async def read(self, observation: Observation, usage: Usage) -> Pixels:
+        await usage.room(self.nbytes.get(observation.obs_id, 2 * NBYTES))
+        if self.file:
+            note(self.file, "r")
+        return await super().read(observation, usage)
+
+
+@dataclass(frozen=True)
+class Noting(FakeDetector):
+    """A detector that notes what it has seen."""
+
+    file: str = ""
+
+    def detect(self, pixels: Pixels) -> list[Candidate | Limit]:
+        found = super().detect(pixels)
+        note(self.file, "d")
+        return found
 
 
 @dataclass(frozen=True)
@@ -193,7 +235,7 @@ def job_of(reader: FakeReader | None = None, detector: FakeDetector | None = Non
     return Job(reader or FakeReader(), detector or FakeDetector(), config_hash="cafe0123", lines=True, **options)
 
 
-def ledger_of(folder: Path, job: Job, work: pa.Table, shard_size: int = 5) -> Ledger:
+def ledger_of(folder: Place, job: Job, work: pa.Table, shard_size: int = 5) -> Ledger:
     return Ledger.open(
         folder,
         search_toml='name = "test"\n',
@@ -206,20 +248,21 @@ def ledger_of(folder: Path, job: Job, work: pa.Table, shard_size: int = 5) -> Le
 
 
 def run_in(
-    folder: Path, job: Job, work: pa.Table, engine: str = "inline", observers: Sequence[Observer] = (), shard_size: int = 5
+    folder: Place, job: Job, work: pa.Table, engine: str = "inline", observers: Sequence[Observer] = (), shard_size: int = 5
 ) -> Totals:
     with ledger_of(folder, job, work, shard_size) as ledger:
         return run(job, work, ledger, EngineOptions(engine=engine, detectors=2), observers)
 
 
-def tables_of(folder: Path) -> tuple[pa.Table, pa.Table]:
-    """Return what must not depend on the engine: the candidates, and the outcomes but for the measured time."""
-    return read_candidates(folder), read_outcomes(folder).drop_columns(["seconds", "figures_seconds"])
+def tables_of(folder: Place) -> tuple[pa.Table, pa.Table]:
+    """Return what must not depend on the engine: the candidates, and the outcomes but for what was measured."""
+    measured = ["seconds", "figures_seconds", "detect_seconds", "retries"]
+    return read_candidates(folder), read_outcomes(folder).drop_columns(measured)
 
 
-def statuses(folder: Path) -> list[str]:
+def statuses(folder: Place) -> list[str]:
     return [str(status) for status in read_outcomes(folder)["status"].to_pylist()]
 
 
-def reasons(folder: Path) -> list[str]:
+def reasons(folder: Place) -> list[str]:
     return [str(reason) for reason in read_outcomes(folder)["reason"].to_pylist()]

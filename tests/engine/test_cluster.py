@@ -52,6 +52,16 @@ def test_a_cluster_that_is_not_there_is_named_with_its_cure(monkeypatch: pytest.
         pass
 
 
+def test_a_ray_that_does_not_start_in_time_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*args: object, **options: object) -> None:
+        raise Exception("The current node timed out during startup.")  # noqa: TRY002 - as Ray does
+
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", slow)
+    with pytest.raises(ConfigError, match=r'timed out during startup.*; set run\.engine = "inline"'), ray_running(EngineOptions()):
+        pass
+
+
 @pytest.mark.slow
 def test_ray_imported_before_raysearch_still_lets_nobody_in_without_a_token() -> None:
     code = """

@@ -97,7 +97,7 @@ def test_a_damaged_part_of_figures_is_named_with_its_cure(tmp_path: Path) -> Non
     run_in(tmp_path, DRAWN, work_list(["detected"]))
     part = tmp_path / "figures" / "part-000000.arrow"
     part.write_bytes(part.read_bytes()[:100])
-    with pytest.raises(RunFolderError, match=r"part-000000.arrow cannot be read .*; remove it and run again"):
+    with pytest.raises(RunFolderError, match=r"part-000000.arrow is damaged .*; run the search again"):
         read_figures(tmp_path)
 
 
@@ -112,12 +112,13 @@ def test_folders_of_earlier_versions_are_read_with_nothing_in_the_newer_columns(
     work = work_list(["detected", "limit"]).append_column("proposal", [["1", "2"]])
     run_in(tmp_path, job_of(), work)
     (part,) = (tmp_path / "outcomes").iterdir()
-    write_arrow(part, read_arrow(part).drop_columns(["ranges", "figures_seconds"]))
+    write_arrow(part, read_arrow(part).drop_columns(["ranges", "figures_seconds", "retries", "detect_seconds"]))
     write_arrow(tmp_path / "observations.arrow", read_arrow(tmp_path / "observations.arrow").drop_columns(["partner"]))
     (tmp_path / "figures").rmdir()
     assert read_outcomes(tmp_path).schema == OUTCOME_SCHEMA
     assert read_outcomes(tmp_path)["ranges"].to_pylist() == [[], []]
-    assert status(tmp_path).figures_seconds == 0.0
+    assert status(tmp_path).figures_seconds == status(tmp_path).detect_seconds == 0.0
+    assert status(tmp_path).retries == {}
     assert read_work(tmp_path).column_names == [*WORK_SCHEMA.names, "proposal"]
     assert read_work(tmp_path)["partner"].to_pylist() == [[], []]
     assert len(read_figures(tmp_path)) == 0

@@ -60,8 +60,8 @@ def test_totals_stand_in_run_json(tmp_path: Path) -> None:
     assert told["finished"] >= told["started"]
     assert told["totals"] == {
         "observations": 3, "detected": 1, "nothing": 1, "skipped": 0, "failed": 1,
-        "candidates": 1, "bytes_read": 303, "requests": 6, "figures_seconds": 0.0,
-        "seconds": round(totals.seconds, 3), "resumed": 0,
+        "candidates": 1, "bytes_read": 303, "requests": 6, "retries": {}, "figures_seconds": 0.0,
+        "detect_seconds": round(totals.detect_seconds, 3), "seconds": round(totals.seconds, 3), "resumed": 0,
     }  # fmt: skip
 
 
@@ -107,7 +107,8 @@ def test_a_crash_while_writing_leaves_no_part(tmp_path: Path, monkeypatch: pytes
             ledger.commit(0, *shard_tables("a"))
     assert ledger.done() == set()
     ledger.close()
-    assert [path.name for path in tmp_path.rglob("*.tmp")] == ["part-000000.arrow.tmp"]
+    assert not list(tmp_path.rglob("*.tmp"))  # the room that it took may be all there was
+    (tmp_path / "outcomes" / "part-000000.arrow.tmp").write_bytes(b"half")
     ledger_of(tmp_path, JOB, work_list(["detected"] * 10)).close()
     assert not list(tmp_path.rglob("*.tmp"))
 
@@ -179,9 +180,8 @@ def test_a_damaged_part_is_named_with_its_cure(tmp_path: Path) -> None:
     run_in(tmp_path, JOB, work_list(["detected"] * 10))
     part = tmp_path / "outcomes" / "part-000001.arrow"
     part.write_bytes(part.read_bytes()[:100])
-    with pytest.raises(RunFolderError, match=r"part-000001.arrow cannot be read .* remove it and run again"):
+    with pytest.raises(RunFolderError, match=r"part-000001.arrow is damaged .* run the search again: what it held is made anew"):
         read_outcomes(tmp_path)
-    part.unlink()
     run_in(tmp_path, JOB, work_list(["detected"] * 10))
     assert statuses(tmp_path) == ["detected"] * 10
 

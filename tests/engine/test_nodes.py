@@ -164,3 +164,39 @@ def test_a_detector_that_nodes_cannot_import_is_named_with_its_cure(tmp_path: Pa
         ConfigError, match=r"No module named 'a_module_of_this_machine_only'; install the module it needs on every node"
     ):
         run_in(tmp_path, job_of(FakeReader(), Absent()), work_list(["detected"] * 4), "ray")
+
+
+_ENDED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+import psutil
+from engine_fakes import FakeDetector, FakeReader, job_of, run_in, work_list
+from raysearch.engine import ShardDone
+from raysearch.errors import RaysearchError
+
+def follow(event):
+    if isinstance(event, ShardDone):
+        for process in psutil.Process().children(recursive=True):
+            if process.name() in sys.argv[3:]:
+                process.kill()
+
+try:
+    work = work_list(["detected", "two", "missing"] * 100)
+    run_in(Path(sys.argv[1]), job_of(FakeReader(0.02), FakeDetector(0.05)), work, "ray", [follow], 10)
+except RaysearchError as exc:
+    print(exc)
+    sys.exit(2)
+"""
+
+
+@pytest.mark.slow
+def test_a_ray_that_was_killed_is_told_and_the_folder_goes_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _ENDED, str(tmp_path / "run"), str(Path(__file__).parent), "raylet", "gcs_server"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stdout.splitlines()[-1] == "Ray has ended, or was killed: what is done is kept; run the same again to go on"
+    work = work_list(["detected", "two", "missing"] * 100)
+    run_in(tmp_path / "run", job_of(), work, shard_size=10)
+    run_in(tmp_path / "whole", job_of(), work, shard_size=10)
+    assert tables_of(tmp_path / "run") == tables_of(tmp_path / "whole")

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from raysearch.engine import Phase, ProgressLine, RunFinished, RunStarted, ShardDone, Tick, Totals
 from raysearch.engine.progress import readable_bytes, readable_seconds
 
+STATUS = "10 of 1,000 observations, 1 detected, 8 nothing, 1 failed"
+
 
 class Clock:
     now = 0.0
@@ -22,8 +24,8 @@ class Terminal(io.StringIO):
         return True
 
 
-def shard(number: int) -> ShardDone:
-    return ShardDone(number, {"detected": 1, "nothing": 8, "skipped": 0, "failed": 1}, 3, 5_000_000, 40)
+def shard(number: int, retries: dict[str, int] | None = None) -> ShardDone:
+    return ShardDone(number, {"detected": 1, "nothing": 8, "skipped": 0, "failed": 1}, 3, 5_000_000, 40, retries or {})
 
 
 def totals(done: int) -> Totals:
@@ -99,6 +101,67 @@ def test_a_terminal_has_one_line_that_is_rewritten(monkeypatch: pytest.MonkeyPat
     _, *written = out.getvalue().split("\r")
     assert len(written[1]) == len(written[0])  # the longer line before is wiped
     assert written[1].startswith("10 of 20 observations")
+
+
+def test_a_narrower_terminal_wipes_no_further_than_its_edge(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out = Terminal()
+    line = ProgressLine(out, Clock())
+    line(Phase("a" * 70))
+    monkeypatch.setenv("COLUMNS", "20")
+    line(Phase("b"))
+    assert out.getvalue().split("\r")[-1] == "b".ljust(19)
+
+
+@pytest.mark.parametrize(
+    ("columns", "text"),
+    [
+        (200, f"{STATUS}, 5 MB read, 1.0/s, 16 min left, 7 requests sent again, most to slow.example"),
+        (120, f"{STATUS}, 1.0/s, 16 min left"),
+        (60, "10 of 1,000 observations, 1 failed, 1.0/s, 16 min left"),
+        (45, "10 of 1,000 observations, 16 min left"),
+        (30, "10 of 1,000 observations"),
+        (10, "10 of 1,0"),
+    ],
+)  # fmt: skip
+def test_a_narrow_terminal_has_what_matters_most(columns: int, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    clock, out = Clock(), Terminal()
+    line = ProgressLine(out, clock)
+    line(RunStarted(Totals(1000)))
+    clock.now += 10
+    line(shard(0, {"slow.example": 4, "other.example": 3}))
+    assert out.getvalue().split("\r")[-1] == text
+
+
+def test_requests_sent_again_are_told_with_the_host_that_needs_most() -> None:
+    clock, out = Clock(), io.StringIO()
+    line = ProgressLine(out, clock)
+    line(RunStarted(Totals(100)))
+    for retries in ({"a.example": 2}, {"b.example": 5}):
+        clock.now += 10
+        line(shard(0, retries))
+    first, second = out.getvalue().splitlines()
+    assert first.endswith(", 2 requests sent again, most to a.example")
+    assert second.endswith(", 7 requests sent again, most to b.example")
+
+
+def test_a_run_from_which_nothing_comes_says_so() -> None:
+    clock, out = Clock(), io.StringIO()
+    line = ProgressLine(out, clock)
+    line(RunStarted(Totals(100)))
+    line(shard(0))
+    for _ in range(15):
+        clock.now += 10
+        line(Tick())
+    lines = out.getvalue().splitlines()
+    assert not any("none ended" in text for text in lines[:5])
+    assert lines[5].endswith("none ended for 60 s")
+    assert lines[14].endswith("none ended for 2 min")
+    line(shard(1))
+    clock.now += 10
+    line(Tick())
+    assert "none ended" not in out.getvalue().splitlines()[-1]
 
 
 @pytest.mark.parametrize(

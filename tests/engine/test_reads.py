@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from engine_fakes import FakeReader, job_of, work_list
 
 from raysearch.engine import reads as reads_module
 from raysearch.engine.job import Fetched
+from raysearch.engine.memory import Shares
 from raysearch.engine.reads import Reads
 from raysearch.model import Observation, Pixels, Usage, observations_from_arrow
 
@@ -56,7 +58,9 @@ def test_no_more_is_read_than_is_taken() -> None:
 def test_large_pixels_are_read_fewer_at_a_time(held_bytes: int, most: int) -> None:
     async def look() -> int:
         reader = FakeReader(0.002)
-        async with contextlib.aclosing(Reads(job_of(reader, concurrency=8, held_bytes=held_bytes)).stream(ROWS)) as batches:
+        async with contextlib.aclosing(
+            Reads(job_of(reader, concurrency=8, shares=Shares(held_bytes=held_bytes))).stream(ROWS)
+        ) as batches:
             async for batch in batches:
                 batch.clear()
         return reader.alive.most
@@ -72,7 +76,9 @@ def test_what_is_read_for_small_pixels_counts_too() -> None:
 
     async def look() -> int:
         reader = Wasteful(0.002)
-        async with contextlib.aclosing(Reads(job_of(reader, concurrency=32, held_bytes=600_000)).stream(ROWS)) as batches:
+        async with contextlib.aclosing(
+            Reads(job_of(reader, concurrency=32, shares=Shares(held_bytes=600_000))).stream(ROWS)
+        ) as batches:
             async for batch in batches:
                 batch.clear()
         return reader.alive.most
@@ -83,7 +89,7 @@ def test_what_is_read_for_small_pixels_counts_too() -> None:
 def test_one_that_is_larger_than_all_that_may_be_held_is_read_alone() -> None:
     async def look() -> int:
         reader = FakeReader(0.001)
-        job = job_of(reader, concurrency=8, held_bytes=1)
+        job = job_of(reader, concurrency=8, shares=Shares(held_bytes=1))
         rows = 0
         async for batch in Reads(job).stream(ROWS):
             rows += len(batch)
@@ -119,3 +125,43 @@ def test_a_work_list_that_breaks_is_no_quiet_end() -> None:
     with pytest.raises(ExceptionGroup) as caught:
         asyncio.run(read())
     assert caught.group_contains(OSError, match="torn")
+
+
+def test_the_load_is_what_is_read_and_what_waits() -> None:
+    async def look() -> None:
+        reads = Reads(job_of(FakeReader(0.001), concurrency=8))
+        assert (reads.load.reading, reads.load.ready, reads.load.nbytes) == (0, 0, 0)
+        async with contextlib.aclosing(reads.stream(ROWS)) as batches:
+            assert await anext(batches)
+            async with asyncio.timeout(60):
+                while reads.load.reading:  # noqa: ASYNC110 - nothing tells when the last read has ended
+                    await asyncio.sleep(0.01)
+            assert reads.load.ready == 8  # nobody has taken any
+            assert reads.load.nbytes > 0
+        assert (reads.load.reading, reads.load.ready, reads.load.nbytes) == (0, 0, 0)
+
+    asyncio.run(look())
+
+
+def test_a_host_that_is_silent_keeps_nobody_else_waiting() -> None:
+    class Silent(FakeReader):
+        async def read(self, observation: Observation, usage: Usage) -> Pixels:
+            if observation.uri.startswith("https://silent/"):
+                await asyncio.sleep(3600)
+            return await super().read(observation, usage)
+
+    rows = [
+        (index, replace(one, uris=(f"https://{'quick' if index % 3 == 2 else 'silent'}/{index}",)))
+        for index, (_, one) in enumerate(ROWS * 3)
+    ]
+
+    async def look() -> list[int]:
+        found: list[int] = []
+        async with contextlib.aclosing(Reads(job_of(Silent(), concurrency=4)).stream(rows)) as batches:
+            async for batch in batches:
+                found += [fetched.index for fetched in batch]
+                if len(found) == 40:
+                    break
+        return found
+
+    assert sorted(asyncio.run(asyncio.wait_for(look(), 30))) == list(range(2, 120, 3))

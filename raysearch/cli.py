@@ -1,7 +1,7 @@
 """The command line: `raysearch run | plan | query | status | export | config | demo`.
 
-Exit status: 0 done; 1 done, but some observations failed; 2 the search could not run; 130 stopped by Ctrl-C; 141 nobody
-read its output to the end.
+Exit status: 0 done; 1 done, but some observations failed; 2 the search could not run; 130 stopped by Ctrl-C, 143 by SIGTERM; 141
+nobody read its output to the end.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from .archives.answers import Mode
     from .engine import Totals
+    from .engine.files import Place
     from .model import Query
     from .result import Result
     from .search import Search
@@ -46,10 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RaysearchError as error:
         print(f"raysearch: {masked(str(error))}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         kept = "; what is done is kept: the same command goes on from here" if command is _run else ""
         print(f"\nraysearch: stopped{kept}", file=sys.stderr)
-        return 130
+        return 128 + int(getattr(stop, "number", signal.SIGINT))
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - Python flushes it once more at its end
         return 141
@@ -65,20 +67,21 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = _command(commands, "run", _run, "search, and write a run folder; the same command again goes on where it stopped")
     _search_options(run)
-    run.add_argument("--out", required=True, type=Path, metavar="DIR", help="the run folder")
-    run.add_argument("--since", type=Path, metavar="OLD_DIR", help="only what is new or changed since that run, or failed there")
+    run.add_argument("--out", required=True, type=_folder, metavar="DIR", help="the run folder, or s3://bucket/folder")
+    run.add_argument("--since", type=_folder, metavar="OLD_DIR", help="only what is new or changed since that run, or failed there")
     run.add_argument("--dashboard", action="store_true", help="start Ray's dashboard too")
     plan = _command(commands, "plan", _plan, "say what would be read: asks the archives, reads headers, no pixels")
     _search_options(plan)
-    plan.add_argument("--out", type=Path, metavar="DIR", help="also write the work list to DIR/observations.arrow")
+    plan.add_argument("--out", type=_folder, metavar="DIR", help="also write the work list to DIR/observations.arrow")
     query = _command(commands, "query", _query, "ask the archives only: which observations there are, and where; reads no file")
     _search_options(query)
-    query.add_argument("--out", type=Path, metavar="DIR", help="write the table of observations to DIR/observations.arrow")
+    query.add_argument("--out", type=_folder, metavar="DIR", help="write the table of observations to DIR/observations.arrow")
     query.add_argument("--table", type=Path, metavar="FILE", help="write it for other programs: .ecsv .vot .fits .parquet .csv")
-    status = _command(commands, "status", _status, "the ledger of a run folder, also of a running or a broken-off run")
-    status.add_argument("dir", type=Path, metavar="DIR")
+    status = _command(commands, "status", _status, "how a run stands, also one at work or broken off, and how to go on with it")
+    status.add_argument("--json", action="store_true", help="the same numbers for programs")
+    status.add_argument("dir", type=_folder, metavar="DIR")
     export = _command(commands, "export", _export, "write a table, or the candidates' line maps, for other programs")
-    export.add_argument("dir", type=Path, metavar="DIR")
+    export.add_argument("dir", type=_folder, metavar="DIR")
     export.add_argument(
         "file",
         type=Path,
@@ -91,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--cubes", type=Path, metavar="FOLDER", help="read the planes around each candidate again, as FITS cubes")
     export.add_argument("--maps", type=Path, metavar="FOLDER", help="write each candidate's line map there, a FITS file for each")
     report = _command(commands, "report", _report, "make the page people look at; or serve it while a run goes on")
-    report.add_argument("dir", type=Path, metavar="DIR")
+    report.add_argument("dir", type=_folder, metavar="DIR")
     report.add_argument(
         "--single-file", nargs="?", type=Path, const=Path(), metavar="FILE", help="one HTML file with everything (DIR/report.html)"
     )
@@ -104,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     config = _command(commands, "config", _config, "the effective search, every default written out, and its hash")
     _search_options(config, limit=False)
     demo = _command(commands, "demo", _demo, "run the jets search against an archive on this machine; needs no network")
-    demo.add_argument("--out", type=Path, metavar="DIR", help="the run folder (default: demo-run, or the next that is free)")
+    demo.add_argument("--out", type=_folder, metavar="DIR", help="the run folder (default: demo-run, or the next that is free)")
     demo.add_argument("--dashboard", action="store_true", help="start Ray's dashboard too")
     return parser
 
@@ -132,6 +135,15 @@ def _limit(text: str) -> int:
     return int(text)
 
 
+def _folder(text: str) -> Place:
+    from .engine.files import place
+
+    try:
+        return place(text)
+    except RaysearchError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"wants a number from 0 to 65535, not {text!r}")
@@ -151,7 +163,7 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if report.totals.by_status["failed"] or report.failed_spectra else 0
 
 
-def _search(search: Search, out: Path, limit: int | None, *, since: Path | None = None, dashboard: bool) -> _Report:
+def _search(search: Search, out: Place, limit: int | None, *, since: Place | None = None, dashboard: bool) -> _Report:
     from .engine import ProgressLine
 
     _say_work(search, since, limit)
@@ -163,7 +175,7 @@ def _search(search: Search, out: Path, limit: int | None, *, since: Path | None 
     return report
 
 
-def _say_page(folder: Path) -> None:
+def _say_page(folder: Place) -> None:
     """Write the page of a run that has ended, and print where it is; whatever goes wrong with it, the run stands."""
     from . import pages
 
@@ -186,10 +198,10 @@ def _failed_spectra(result: Result) -> int:
     from . import products
 
     folder = result.folder / products.SPECTRA
-    return type(result)(folder).totals.by_status["failed"] if folder.exists() else 0
+    return type(result)(folder).totals.by_status["failed"] if (folder / "run.json").exists() else 0
 
 
-def _say_work(search: Search, since: Path | None, limit: int | None, *, in_full: bool = False) -> WorkList:
+def _say_work(search: Search, since: Place | None, limit: int | None, *, in_full: bool = False) -> WorkList:
     """Print what was asked, what came of it and what is left of that, and return the work list."""
     from .archives.http import on_waiting
 
@@ -322,8 +334,8 @@ def _say_images(result: Result) -> None:
     for row in [row for row in targets.to_pylist() if row["observations"] and not row["found"]][:SHOWN_ROWS]:
         print(f"  {row['target']}: nothing, of {row['searched']} searched of {row['observations']}")
     folder = result.folder / products.CUTOUTS
-    if folder.exists():
-        print(f"{sum(1 for _ in folder.glob('*.fits')):,} files of cutouts, one for each target: {folder}")
+    if files := sum(path.suffix == ".fits" for path in folder.iterdir()) if folder.is_dir() else 0:
+        print(f"{files:,} files of cutouts, one for each target: {folder}")
 
 
 def _say_ledger(totals: Totals) -> None:
@@ -387,6 +399,8 @@ def _plan(options: argparse.Namespace) -> int:
         f"\nto read: {totals['files']:,} files of {totals['observations']:,} observations, "
         f"{readable_bytes(totals['bytes'])} in {totals['requests']:,} requests"
     )
+    if plan.largest:
+        print(f"to read the largest takes {readable_bytes(plan.largest)} of memory")
     print(f"not to be searched: {totals['skipped']:,} skipped, {totals['failed']:,} failed")
     _say_reasons(plan.outcomes)
     if options.out:
@@ -395,15 +409,9 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from .result import Result
+    from . import cli_status
 
-    report = _Report(Result(options.dir))
-    about = report.result.about
-    state = f"finished {about['finished']}" if about.get("finished") else "not finished"
-    print(f"search {about['name']} ({about['config_hash']}), {state}")
-    _say_ledger(report.totals)
-    _say_reasons(report.outcomes)
-    return 0
+    return cli_status.status(options)
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from . import exports, pages
 from .engine import read_run
+from .engine.files import Place
 from .engine.job import Job
 from .engine.ledger import SEARCH
 from .errors import ConfigError
@@ -31,7 +32,7 @@ def export(options: argparse.Namespace) -> int:
     return _cubes(options.dir, options.cubes) if options.cubes else 0
 
 
-def _cubes(folder: Path, out: Path) -> int:
+def _cubes(folder: Place, out: Path) -> int:
     """Write the planes around the candidates, print what came of it, and return the exit status."""
     written, notes = exports.export_cubes(folder, out, _job(folder))
     print(f"{len(written):,} cubes -> {out}")
@@ -56,14 +57,14 @@ def report(options: argparse.Namespace) -> int:
     return 1 if undrawn else 0
 
 
-def _redraw(folder: Path, names: Sequence[str]) -> int:
+def _redraw(folder: Place, names: Sequence[str]) -> int:
     """Draw observations again, print what came of it, and return how many could not be."""
     drawn = pages.redraw(folder, names, _job(folder))
     _say([f"{one.obs_id}: {one.figures:,} figures" + (f"; {one.note}" if one.note else "") for one in drawn])
     return sum(bool(one.note) for one in drawn)
 
 
-def _job(folder: Path) -> Job:
+def _job(folder: Place) -> Job:
     read_run(folder)  # a folder without run.json is no run folder, whatever else it holds
     return Search.load(folder / SEARCH).job()
 
@@ -75,7 +76,7 @@ def _say(lines: Sequence[str]) -> None:
         print(f"and {len(lines) - SHOWN_ROWS:,} observations more")
 
 
-def _live(folder: Path, port: int) -> None:
+def _live(folder: Place, port: int) -> None:
     with pages.live(folder, port) as server:
         print(f"{server.url} follows {folder}; Ctrl-C ends it", flush=True)
         server.serve()

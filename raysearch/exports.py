@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from . import config, products
 from .engine import read_candidates, read_outcomes, read_run, read_work
+from .engine.files import Place
 from .engine.job import Job, fetch
 from .engine.ledger import SEARCH
 from .errors import ConfigError, FootprintError
@@ -18,6 +19,7 @@ from .report import tables
 from .report.cubes import write_cube
 from .report.maps import file_stem
 from .report.provenance import Provenance
+from .report.stream import Stream
 from .sky import parse_s_region
 
 REGIONS, BIBLIOGRAPHY = ".reg", ".txt"
@@ -25,7 +27,7 @@ SEARCHED = ("detected", "nothing")
 """Outcomes of observations whose sky was searched."""
 
 
-def export(folder: Path, path: Path, table: str, arrow: Callable[[str], pa.Table]) -> str:
+def export(folder: Place, path: Path, table: str, stream: Callable[[str], Stream]) -> str:
     """Write what the file's name asks for, and return what that is, in words.
 
     Parameters
@@ -37,7 +39,7 @@ def export(folder: Path, path: Path, table: str, arrow: Callable[[str], pa.Table
         that was searched; `.txt`: what to acknowledge and to cite.
     table
         Which table.
-    arrow
+    stream
         Returns a table of the folder by its name.
 
     Raises
@@ -56,15 +58,13 @@ def export(folder: Path, path: Path, table: str, arrow: Callable[[str], pa.Table
     if name.endswith(tuple(ENDINGS)):
         return _coverage(folder, path, provenance)
     if name.endswith(REGIONS):
-        return _regions(path, table, arrow(table))
+        return _regions(path, table, stream(table).table())
     if name.endswith(BIBLIOGRAPHY):
         return _bibliography(folder, path)
     _check_ending(path)
     if table == "cutouts":
         return _cutouts(folder, path, provenance)
-    rows = arrow(table)
-    tables.write(rows, path, table, provenance)
-    return f"{rows.num_rows:,} rows"
+    return f"{tables.write_stream(stream(table), path, table, provenance):,} rows"
 
 
 def _check_ending(path: Path) -> None:
@@ -74,7 +74,7 @@ def _check_ending(path: Path) -> None:
         raise ConfigError(f"{exc}; or .reg, .moc.fits, .moc.json, or bibliography.txt") from exc
 
 
-def _cutouts(folder: Path, path: Path, provenance: Provenance) -> str:
+def _cutouts(folder: Place, path: Path, provenance: Provenance) -> str:
     """Write the table of cutouts: in Parquet with their pixels, which no other format holds."""
     from .report.cutouts import cutout_batches, cutouts_schema
 
@@ -105,7 +105,7 @@ def _footprints(observations: pa.Table) -> Iterator[tuple[str, Footprint]]:
             continue
 
 
-def _coverage(folder: Path, path: Path, provenance: Provenance) -> str:
+def _coverage(folder: Place, path: Path, provenance: Provenance) -> str:
     """Write the sky that was searched: in searches of images the circles inside the boxes about the targets."""
     from .report.moc import write_coverage
 
@@ -127,7 +127,7 @@ def _coverage(folder: Path, path: Path, provenance: Provenance) -> str:
     return f"the sky of {len(known):,} observations searched, {area:.6g} square degrees{left_out}"
 
 
-def _bibliography(folder: Path, path: Path) -> str:
+def _bibliography(folder: Place, path: Path) -> str:
     from .report.bibliography import bibliography
 
     kind = config.load(folder / SEARCH).kind
@@ -137,7 +137,7 @@ def _bibliography(folder: Path, path: Path) -> str:
     return "what to acknowledge and to cite"
 
 
-def export_cubes(folder: Path, out: Path, job: Job) -> tuple[list[Path], list[str]]:
+def export_cubes(folder: Place, out: Path, job: Job) -> tuple[list[Path], list[str]]:
     """Read the planes around each candidate again, write them as FITS cubes, and return the files, and a sentence for each lack.
 
     Parameters

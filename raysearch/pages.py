@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 
 from .engine import read_candidates, read_figures, read_outcomes, read_run, read_work
 from .engine.budget import postponed
-from .engine.files import read_arrow, write_arrow
+from .engine.files import Place, at_hand, locally, read_arrow, write_arrow
 from .engine.job import Job, detect, fetch
-from .engine.ledger import FIGURES, OUTCOMES, RUN, SEARCH
+from .engine.ledger import RUN, SEARCH
+from .engine.parts import FIGURES, OUTCOMES, standing
 from .engine.records import figure_table
 from .errors import ConfigError, FootprintError, RaysearchError, RunFolderError, TableError
 from .model import FIGURE_SCHEMA, Footprint, Observation, observations_from_arrow
@@ -29,6 +30,7 @@ from .report.folder import Run
 from .report.live import LiveReport
 from .report.page import write_page, write_single
 from .report.pictures import Pictures
+from .report.searched import check_search
 from .sky.footprint import parse_s_region
 
 PAGE, SINGLE = "report", "report.html"
@@ -39,7 +41,7 @@ REDRAWN = "redrawn.arrow"
 """Beside the figures of the run: those drawn again later, which take their place."""
 
 
-def load(folder: Path) -> tuple[Run, Pictures]:
+def load(folder: Place) -> tuple[Run, Pictures]:
     """Return what the page of a run folder is made of, of a finished run or of one under way.
 
     Raises
@@ -47,7 +49,7 @@ def load(folder: Path) -> tuple[Run, Pictures]:
     RunFolderError
         If the folder is no run folder, or a file of it cannot be read.
     """
-    about = read_run(folder)
+    about = {"name": "search", **read_run(folder)}
     toml = _search_text(folder)
     observations, outcomes, candidates = read_work(folder), read_outcomes(folder), read_candidates(folder)
     # A shard may have ended between the two reads.
@@ -68,11 +70,11 @@ def load(folder: Path) -> tuple[Run, Pictures]:
     return run, Pictures(_figures(folder, run), run.place)
 
 
-def _search_text(folder: Path) -> str:
+def _search_text(folder: Place) -> str:
     try:
         text = (folder / SEARCH).read_text(encoding="utf-8")
-        tomllib.loads(text)
-    except (OSError, ValueError) as exc:
+        check_search(tomllib.loads(text))
+    except (OSError, ValueError, RecursionError) as exc:
         raise RunFolderError(f"{folder / SEARCH} cannot be read: {exc}") from exc
     return text
 
@@ -88,14 +90,14 @@ def _footprints(observations: pa.Table) -> dict[str, Footprint]:
     return found
 
 
-def _sources(folder: Path, run: Run) -> dict[int, str]:
+def _sources(folder: Place, run: Run) -> dict[int, str]:
     """Return which candidates stand for the merged sources, once these are there."""
     if not run.finished or not (folder / SOURCES).exists():
         return {}
     return {row: name for name, row in stamps.standing(read_arrow(folder / SOURCES), run.candidates).items()}
 
 
-def _figures(folder: Path, run: Run) -> list[pa.Table]:
+def _figures(folder: Place, run: Run) -> list[pa.Table]:
     """Return the figures that were drawn in the run, those drawn again, and those of what the tables hold themselves."""
     found = [_drawn(folder)]
     of_tables = [stamps.stamps(run.candidates), stamps.line_maps(run.candidates, postponed(found[0]))]
@@ -104,7 +106,7 @@ def _figures(folder: Path, run: Run) -> list[pa.Table]:
     return [*found, *of_tables]
 
 
-def _drawn(folder: Path) -> pa.Table:
+def _drawn(folder: Place) -> pa.Table:
     """Return the figures that workers drew; those drawn again in place of the run's."""
     of_run, again = read_figures(folder).table, folder / FIGURES / REDRAWN
     if not again.exists():
@@ -113,18 +115,20 @@ def _drawn(folder: Path) -> pa.Table:
     return pa.concat_tables([of_run.filter(pc.invert(pc.is_in(of_run["obs_id"], later["obs_id"].combine_chunks()))), later])
 
 
-def _marks(folder: Path, run: Run) -> dict[str, marking.Mark]:
-    path = folder / MARKS
-    return marking.known(marking.read_marks(path), run.names)[0] if path.exists() else {}
+def _marks(folder: Place, run: Run) -> dict[str, marking.Mark]:
+    if not (folder / MARKS).exists():
+        return {}
+    with at_hand(folder / MARKS) as path:
+        return marking.known(marking.read_marks(path), run.names)[0]
 
 
-def last_part(folder: Path) -> str:
+def last_part(folder: Place) -> str:
     """Return when the newest results were written, ISO 8601 UTC; empty where there are none."""
-    newest = max((path.stat().st_mtime for path in (folder / OUTCOMES).glob("part-*.arrow")), default=math.nan)
+    newest = max((part.path.stat().st_mtime for part in standing(folder, OUTCOMES)), default=math.nan)
     return "" if math.isnan(newest) else datetime.fromtimestamp(newest, UTC).isoformat(timespec="seconds")
 
 
-def write(folder: Path) -> Path:
+def write(folder: Place) -> Place:
     """Write a run's page into its folder, and return its index.html.
 
     Raises
@@ -135,16 +139,20 @@ def write(folder: Path) -> Path:
         If the page cannot be written.
     """
     run, pictures = load(folder)
-    return write_page(run, pictures, folder / PAGE)
+    with locally(folder / PAGE) as here:
+        return folder / PAGE / write_page(run, pictures, here).name
 
 
-def write_one_file(folder: Path, path: Path | None = None) -> Path:
+def write_one_file(folder: Place, path: Path | None = None) -> Place:
     """Write a run's page as one file, by default into its folder, and return its path; raises as `write` does."""
     run, pictures = load(folder)
-    return write_single(run, pictures, path or folder / SINGLE)
+    if path:
+        return write_single(run, pictures, path)
+    with locally(folder) as here:
+        return folder / write_single(run, pictures, here / SINGLE).name
 
 
-def after_run(folder: Path) -> tuple[Path | None, str]:
+def after_run(folder: Place) -> tuple[Place | None, str]:
     """Return the page of a run that has just ended, or None and why there is none: the run's results stand in any case."""
     from jinja2 import TemplateError
 
@@ -164,7 +172,7 @@ def after_run(folder: Path) -> tuple[Path | None, str]:
         return None, f"no page was made: {type(exc).__name__}: {exc}; `raysearch report {folder}` tries again"
 
 
-def take_marks(folder: Path, path: Path) -> tuple[int, str]:
+def take_marks(folder: Place, path: Path) -> tuple[int, str]:
     """Read marks that the page has exported and keep them in the run folder, in place of those there.
 
     Returns
@@ -184,7 +192,8 @@ def take_marks(folder: Path, path: Path) -> tuple[int, str]:
     kept, unknown = marking.known(read, run.names)
     if read and not kept:
         raise TableError(f"{path} has marks of another run: {marking.told(unknown)}")
-    marking.write_marks(kept, folder / MARKS)
+    with locally(folder) as here:
+        marking.write_marks(kept, here / MARKS)
     return len(kept), marking.told(unknown)
 
 
@@ -198,7 +207,7 @@ class Redrawn:
     """Why there are none; or in what the candidates differ from those of the run."""
 
 
-def redraw(folder: Path, names: Sequence[str], job: Job) -> list[Redrawn]:
+def redraw(folder: Place, names: Sequence[str], job: Job) -> list[Redrawn]:
     """Read the pixels of observations again, as the run did, and draw their candidates anew.
 
     Parameters
@@ -266,7 +275,7 @@ def _same(a: object, b: object) -> bool:
     return a == b
 
 
-def _keep(folder: Path, made: pa.Table) -> None:
+def _keep(folder: Place, made: pa.Table) -> None:
     """Put figures beside those of the run; they take the place of earlier ones of the same observations."""
     path = folder / FIGURES / REDRAWN
     path.parent.mkdir(exist_ok=True)
@@ -275,7 +284,7 @@ def _keep(folder: Path, made: pa.Table) -> None:
     write_arrow(path, pa.concat_tables([kept, made]))
 
 
-def live(folder: Path, port: int = 0) -> LiveReport:
+def live(folder: Place, port: int = 0) -> LiveReport:
     """Return a server of a run's page, on this machine alone; it follows the run.
 
     Raises
@@ -283,8 +292,12 @@ def live(folder: Path, port: int = 0) -> LiveReport:
     RunFolderError
         If the folder is no run folder.
     ConfigError
-        If the port is taken.
+        If the port is taken, or the folder lies in S3.
     """
+    if not isinstance(folder, Path):
+        raise ConfigError(
+            f"{folder}: only a run on this machine's disks can be followed; `raysearch report {folder}` writes its page"
+        )
     read_run(folder)
     try:
         return LiveReport(lambda: load(folder), lambda: version(folder), port)
@@ -292,9 +305,8 @@ def live(folder: Path, port: int = 0) -> LiveReport:
         raise ConfigError(f"port {port} cannot be listened to: {exc.strerror or exc}; choose another --port") from exc
 
 
-def version(folder: Path) -> str:
+def version(folder: Place) -> str:
     """Return a text that differs once the run folder has something new: a part, the end, marks, or figures drawn again."""
     about, marks, again = folder / RUN, folder / MARKS, folder / FIGURES / REDRAWN
-    parts = sum(1 for _ in (folder / OUTCOMES).glob("part-*.arrow"))
     stamps = [str(path.stat().st_mtime_ns) if path.exists() else "-" for path in (about, marks, again)]
-    return "-".join([str(parts), *stamps])
+    return "-".join([str(len(standing(folder, OUTCOMES))), last_part(folder), *stamps])

@@ -10,14 +10,16 @@ import pyarrow as pa
 
 from . import config, exports, products
 from .engine import Totals, read_candidates, read_outcomes, read_run, read_work, status
-from .engine.files import read_arrow
-from .engine.ledger import SEARCH
+from .engine.files import Place, place, read_arrow
+from .engine.ledger import SEARCH, candidate_tables, candidates_schema, outcome_tables
+from .engine.parts import parts
 from .errors import RunFolderError
-from .model import Kind
+from .model import OUTCOME_SCHEMA, Kind
 from .report import tables
 from .report.cutouts import cutouts_table
 from .report.maps import write_maps
 from .report.notebook import result_html
+from .report.stream import Stream
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -29,8 +31,8 @@ TARGETS = "targets.arrow"
 class Result:
     """A run folder, finished or not, as tables."""
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Place) -> None:
+        self.folder = place(folder)
 
     def arrow(self, name: str) -> pa.Table:
         """Return one of the folder's tables: candidates, outcomes, limits, targets, observations, cutouts, sources or spectra.
@@ -42,7 +44,7 @@ class Result:
         ConfigError
             If cutouts are asked for and the search makes none.
         """
-        read: dict[str, Callable[[Path], pa.Table]] = {
+        read: dict[str, Callable[[Place], pa.Table]] = {
             "candidates": read_candidates,
             "outcomes": read_outcomes,
             "limits": lambda folder: tables.limits_table(read_outcomes(folder)),
@@ -56,6 +58,16 @@ class Result:
         }
         read_run(self.folder)  # a folder without run.json is no run folder, whatever else it holds
         return read[name](self.folder)
+
+    def stream(self, name: str) -> Stream:
+        """Return one of the folder's tables to be read piece by piece, of a run under way as it is now; raises as `arrow` does."""
+        about, now = read_run(self.folder), parts(self.folder)
+        streams: dict[str, Stream] = {
+            "candidates": Stream(candidates_schema(about), lambda: candidate_tables(self.folder, now)),
+            "outcomes": Stream(OUTCOME_SCHEMA, lambda: outcome_tables(self.folder, now)),
+            "limits": Stream(tables.LIMITS_SCHEMA, lambda: map(tables.limits_table, outcome_tables(self.folder, now))),
+        }
+        return streams.get(name) or Stream.of(self.arrow(name))
 
     @property
     def kind(self) -> Kind:
@@ -119,13 +131,13 @@ class Result:
         `.ecsv`, `.vot`, `.fits`, `.parquet` and `.csv` are a table, `.reg` its rows as regions of DS9, `.moc.fits` and `.moc.json`
         the sky that was searched, `.txt` what to acknowledge and to cite.
         """
-        return exports.export(self.folder, Path(path), table, self.arrow)
+        return exports.export(self.folder, Path(path), table, self.stream)
 
     def export_maps(self, folder: str | Path) -> list[Path]:
         """Write the line map of each candidate that has one into a folder, as FITS, and return the files."""
         return write_maps(self.arrow("candidates"), Path(folder))
 
-    def report(self, *, single_file: bool = False) -> Path:
+    def report(self, *, single_file: bool = False) -> Place:
         """Write the page that people look at, `report/index.html` or, with everything in it, `report.html`, and return its path."""
         from . import pages
 
@@ -141,7 +153,7 @@ class Result:
         return result_html(self.about, self.totals.by_status, {name: self.arrow(name) for name in shown})
 
 
-def _read_table(folder: Path, name: str, when: str) -> pa.Table:
+def _read_table(folder: Place, name: str, when: str) -> pa.Table:
     if not (folder / name).exists():
         raise RunFolderError(f"{folder} has no {name}: it is written {when}")
     return read_arrow(folder / name)

@@ -39,8 +39,9 @@ def folder_of(path, document, candidates, regions):
     write_arrow(path / "observations.arrow", work)
     (path / "search.toml").write_text(search.to_toml())
     about = {
-        "format": 1, "name": "test", "config_hash": search.hash, "observations": 4, "shard_size": 4, "started": "2026-11-21",
-        "finished": "2026-11-21T11:00:00", "versions": {"raysearch": "0.1.0"}, "totals": None, "funnel": {},
+        "format": 1, "name": "test", "config_hash": search.hash, "observations": 4, "shard_size": 4,
+        "started": "2026-11-21T10:00:00+00:00", "finished": "2026-11-21T11:00:00+00:00", "versions": {"raysearch": "0.1.0"},
+        "totals": None, "funnel": {},
         "queries": [{"service": "SIMBAD", "url": "https://simbad", "text": "SELECT 1", "rows": 1, "seconds": 1.0}],
         "candidate_columns": {field.name: str(field.type) for field in candidates.schema},
     }  # fmt: skip

@@ -165,6 +165,8 @@ OF_THE_LEDGER: Mapping[str, Column] = {
     "seconds": Column("Time spent reading, detecting and drawing", "time.duration", "s"),
     "figures_seconds": Column("Of this, time spent drawing figures", "time.duration", "s"),
     "file_bytes": Column("Bytes of the whole product; 0: not told", "phys.size;meta.file", "byte"),
+    "retries": Column("Requests that were sent again, by host", "meta.number"),
+    "detect_seconds": Column("Of the seconds, time spent detecting", "time.duration", "s"),
     "limits": Column("What the searched lines without a candidate cannot exceed"),
     "ranges": Column("Bytes of the product that were read"),
     "uris": Column("Where the product can be had, in order of preference", "meta.ref.uri"),

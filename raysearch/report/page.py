@@ -16,7 +16,7 @@ from raysearch.report.links import AROUND, of_archive
 from raysearch.report.pictures import FOLDER as FIGURES
 from raysearch.report.pictures import Pictures, file_key
 from raysearch.report.skymap import SkyMap, sky_map
-from raysearch.report.targets import targets_data
+from raysearch.report.targets import found_lines, min_lines, targets_data
 from raysearch.report.words import in_words
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ def html(run: Run, *, data: str | None, figures: Iterable[tuple[str, str]] = (),
 
 def context(run: Run) -> dict[str, Any]:
     """Return what the template shows of a run without any script."""
-    kept = run.about.get("queries", [])
+    untold = {"service": "", "url": "", "text": "", "rows": 0, "seconds": math.nan, "counted": None, "reused": ""}
+    kept = [untold | query for query in run.about.get("queries", [])]
     return {
         "run": run,
         "words": in_words(run),
@@ -122,19 +123,14 @@ def context(run: Run) -> dict[str, Any]:
 def _headline(run: Run) -> dict[str, int]:
     """Return the few numbers that stand at the top."""
     names = set(run.candidates["obs_id"].to_pylist())
-    data = targets_data(run, [])
-    found = {target for row in (run.candidates.select(["target"]).to_pylist()) for target in [row["target"]] if target}
-    least = data["min_lines"]
-    notable = 0
-    if run.kind == "lines" and least:
-        from raysearch.report.targets import found_lines
-
-        notable = sum(len(lines) >= least for lines in found_lines(run).values())
+    found = set(run.candidates["target"].to_pylist()) - {""}
+    least, lines_of = min_lines(run), found_lines(run)
+    notable = sum(len(lines) >= least for lines in lines_of.values()) if least else 0
     return {
         "candidates": run.candidates.num_rows,
         "observations": len(names),
         "targets": len(found),
-        "matched": data["total"],
+        "matched": len(lines_of),
         "notable": notable,
         "min_lines": least,
     }

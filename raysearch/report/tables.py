@@ -6,8 +6,11 @@ lists of records (the limits of each outcome, which make a table of their own, a
 
 from __future__ import annotations
 
+import io
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +20,7 @@ from raysearch.errors import ConfigError
 from raysearch.model import LIMIT_TYPE, RANGE_TYPE
 from raysearch.report import columns
 from raysearch.report.provenance import NOTHING, Provenance
+from raysearch.report.stream import Stream
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -25,9 +29,6 @@ if TYPE_CHECKING:
     from raysearch.report.columns import Column
 
 FORMATS = (".ecsv", ".vot", ".fits", ".parquet", ".csv")
-
-CHUNK_ROWS = 65_536
-"""Rows that are converted at a time where a format is written bit by bit."""
 
 LIMITS_SCHEMA = pa.schema(
     [
@@ -45,13 +46,52 @@ LIMITS_SCHEMA = pa.schema(
 
 def limits_table(outcomes: pa.Table) -> pa.Table:
     """Return one row for each searched line without a candidate, with the flux (W m^-2) it cannot exceed, from an outcome table."""
-    rows = [
-        {"obs_id": row["obs_id"], **limit} for row in outcomes.select(["obs_id", "limits"]).to_pylist() for limit in row["limits"]
-    ]
-    return pa.Table.from_pylist(rows, schema=LIMITS_SCHEMA)
+    import pyarrow.compute as pc
+
+    limits = outcomes["limits"].combine_chunks()
+    names = outcomes["obs_id"].take(pc.list_parent_indices(limits))
+    flat = pc.list_flatten(limits)
+    columns_of = [names, *(pc.struct_field(flat, field.name) for field in list(LIMITS_SCHEMA)[1:])]
+    return pa.Table.from_arrays(columns_of, schema=LIMITS_SCHEMA)
 
 
-def to_table(table: pa.Table, name: str = "", *, ascii_only: bool = False) -> Table:
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What must be known of a column before its first value is written."""
+
+    width: int = 1
+    """Characters of its longest text, 1 at least; after escaping, where there is."""
+    masked: bool = False
+    """Whether a value is missing."""
+
+    @classmethod
+    def of(cls, column: pa.ChunkedArray, *, ascii_only: bool) -> Extent:
+        """Return that of a column of text, numbers or booleans."""
+        import pyarrow.compute as pc
+
+        width = 1
+        if pa.types.is_string(column.type):
+            ascii_already = not ascii_only or pc.all(pc.string_is_ascii(column)).as_py() in {True, None}
+            lengths = pc.max(pc.utf8_length(column)).as_py() if ascii_already else max(map(len, _texts(column, ascii_only=True)))
+            width = max(lengths or 0, 1)
+        return cls(width, column.null_count > 0)
+
+    def __or__(self, other: Extent) -> Extent:
+        """Return that of two pieces of a column."""
+        return Extent(max(self.width, other.width), self.masked or other.masked)
+
+
+def extents(stream: Stream, *, ascii_only: bool = False) -> tuple[int, dict[str, Extent]]:
+    """Return how many rows a table has, and the extent of each column; for which it is read once."""
+    rows, found = 0, dict.fromkeys(without_nested(stream.schema.empty_table()).column_names, Extent())
+    for piece in stream.pieces():
+        rows += piece.num_rows
+        for label in found:
+            found[label] |= Extent.of(flat_column(piece[label]), ascii_only=ascii_only)
+    return rows, found
+
+
+def to_table(table: pa.Table, name: str = "", *, ascii_only: bool = False, known: Mapping[str, Extent] | None = None) -> Table:
     """Return an astropy Table with units, UCDs and descriptions; lists become text, bytes and lists of records are left out.
 
     Parameters
@@ -62,6 +102,8 @@ def to_table(table: pa.Table, name: str = "", *, ascii_only: bool = False) -> Ta
         Which: `candidates`, `cutouts`, ...; some columns mean something else in one table than in the others.
     ascii_only
         Whether letters beyond ASCII are written as escapes: FITS has no others.
+    known
+        The extents of the whole table's columns, where this is a piece of it.
     """
     import numpy as np
     from astropy.table import Column, MaskedColumn, Table
@@ -69,19 +111,24 @@ def to_table(table: pa.Table, name: str = "", *, ascii_only: bool = False) -> Ta
     made = []
     table = without_nested(table)
     for label, column in zip(table.column_names, table.columns, strict=True):
-        flat, known = flat_column(column), columns.describe(label, name)
-        about: dict[str, Any] = {"name": label, "unit": known.unit or None, "description": known.description}
-        about["meta"] = {"ucd": known.ucd} if known.ucd else {}
+        flat, about_it = flat_column(column), columns.describe(label, name)
+        about: dict[str, Any] = {"name": label, "unit": about_it.unit or None, "description": about_it.description}
+        about["meta"] = {"ucd": about_it.ucd} if about_it.ucd else {}
+        extent = known[label] if known else Extent.of(flat, ascii_only=ascii_only)
         if pa.types.is_string(flat.type):
-            texts = flat.fill_null("").to_pylist()
-            values = np.array([columns.in_ascii(text) for text in texts] if ascii_only else texts, dtype=str)
+            values = np.array(_texts(flat, ascii_only=ascii_only), dtype=f"{'S' if ascii_only else 'U'}{extent.width}")
         else:
             values = flat.fill_null(pa.scalar(0).cast(flat.type)).to_numpy() if flat.null_count else flat.to_numpy()
-        if flat.null_count:
+        if extent.masked:
             made.append(MaskedColumn(values, mask=flat.is_null().to_numpy(), **about))
         else:
             made.append(Column(values, **about))
     return Table(made)
+
+
+def _texts(column: pa.ChunkedArray, *, ascii_only: bool) -> list[str]:
+    texts: list[str] = column.fill_null("").to_pylist()
+    return [columns.in_ascii(text) for text in texts] if ascii_only else texts
 
 
 def format_of(path: Path) -> str:
@@ -99,11 +146,18 @@ def format_of(path: Path) -> str:
 
 
 def write(table: pa.Table, path: Path, name: str = "", provenance: Provenance = NOTHING) -> None:
-    """Write a table in the format that the file's ending names: .ecsv, .vot, .fits, .parquet or .csv.
+    """Write a table that is at hand; see `write_stream`."""
+    write_stream(Stream.of(table), path, name, provenance)
+
+
+def write_stream(stream: Stream, path: Path, name: str = "", provenance: Provenance = NOTHING) -> int:
+    """Write a table in the format that the file's ending names: .ecsv, .vot, .fits, .parquet or .csv; return its rows.
+
+    It is never held in memory. For .vot and .fits, in which a column of text has one width, it is read twice.
 
     Parameters
     ----------
-    table
+    stream
         A table of a run folder.
     path
         The file; an old one is replaced once the new one is whole.
@@ -121,21 +175,20 @@ def write(table: pa.Table, path: Path, name: str = "", provenance: Provenance = 
     """
     ending = format_of(path)
     if ending == ".parquet":
-        write_batches(table.schema, table.to_batches(CHUNK_ROWS), path, name, provenance)
-        return
+        batches = (batch for piece in stream.pieces() for batch in piece.combine_chunks().to_batches())
+        return write_batches(stream.schema, batches, path, name, provenance)
     with whole(path) as torn:
         if ending == ".csv":
-            _write_csv(table, torn)
-        elif ending == ".vot":
+            return _write_csv(stream, torn)
+        if ending == ".ecsv":
+            return _write_ecsv(stream, torn, name, provenance)
+        if ending == ".vot":
             from raysearch.report.votable import write_votable
 
-            write_votable(to_table(table, name), torn, name, provenance)
-        elif ending == ".fits":
-            _write_fits(to_table(table, name, ascii_only=True), torn, name, provenance)
-        else:
-            made = to_table(table, name)
-            made.meta.update(provenance.as_dict(name))
-            made.write(torn, format="ascii.ecsv", overwrite=True)
+            return write_votable(stream, torn, name, provenance)
+        from raysearch.report.bintable import write_fits
+
+        return write_fits(stream, torn, name, provenance)
 
 
 @contextmanager
@@ -173,13 +226,37 @@ def write_batches(
     return rows
 
 
-def _write_csv(table: pa.Table, path: Path) -> None:
+def _write_csv(stream: Stream, path: Path) -> int:
     import pyarrow.csv
 
-    table = without_nested(table)
-    with pyarrow.csv.CSVWriter(path, _flat_table(table.slice(0, 0)).schema) as writer:
-        for start in range(0, table.num_rows, CHUNK_ROWS):
-            writer.write_table(_flat_table(table.slice(start, CHUNK_ROWS)))
+    rows = 0
+    with pyarrow.csv.CSVWriter(path, _flat_table(without_nested(stream.schema.empty_table())).schema) as writer:
+        for piece in stream.pieces():
+            writer.write_table(_flat_table(without_nested(piece)))
+            rows += piece.num_rows
+    return rows
+
+
+def _write_ecsv(stream: Stream, path: Path, name: str, provenance: Provenance) -> int:
+    """Write an ECSV file: the header that astropy makes of a table without rows, then the lines that it makes of each piece."""
+    rows, known = extents(stream)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        header = _ecsv(to_table(stream.schema.empty_table(), name, known=known), provenance.as_dict(name))
+        file.write(header)
+        lines = len(_ecsv(to_table(stream.schema.empty_table(), name, known=known), {}).splitlines())
+        for piece in stream.pieces():
+            made = io.StringIO(_ecsv(to_table(piece, name, known=known), {}), newline="")
+            for _ in range(lines):
+                made.readline()
+            shutil.copyfileobj(made, file)
+    return rows
+
+
+def _ecsv(table: Table, meta: Mapping[str, Any]) -> str:
+    table.meta.update(meta)
+    made = io.StringIO(newline="")
+    table.write(made, format="ascii.ecsv")
+    return made.getvalue()
 
 
 def _flat_table(table: pa.Table) -> pa.Table:
@@ -197,18 +274,6 @@ def fits_table(table: Table, known: Sequence[Column], extension: str) -> fits.Bi
     for number, about in enumerate(known, start=1):
         columns.tell(hdu.header, number, about)
     return hdu
-
-
-def _write_fits(table: Table, path: Path, name: str, provenance: Provenance) -> None:
-    """Write a FITS file with a table and its checksums."""
-    from astropy.io import fits
-
-    hdu = fits_table(table, [columns.describe(label, name) for label in table.colnames], name.upper() or "TABLE")
-    for keyword, value, comment in provenance.cards():
-        hdu.header[keyword] = (value, comment)
-    for line in provenance.history():
-        hdu.header.add_history(line)
-    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path, overwrite=True, checksum=True)
 
 
 def without_nested(table: pa.Table) -> pa.Table:
@@ -237,7 +302,7 @@ def flat_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _text(value: object) -> str:
     if isinstance(value, Mapping):
-        return str(value.get("name", value))
+        return str(value["name"]) if "name" in value else " ".join(map(str, value.values()))
     if isinstance(value, list):
         return "; ".join(map(_text, value))
     return str(value)

@@ -36,7 +36,7 @@ def targets_data(run: Run, shown: Sequence[int]) -> dict[str, Any]:
     kept = order[:MOST_TARGETS]
     return {
         "total": len(order),
-        "min_lines": int(run.search.get("lines", {}).get("min_lines", 0)) if run.kind == "lines" else 0,
+        "min_lines": min_lines(run),
         "lines": lines,
         "name": [row["name"] for row in kept],
         "ra": [_rounded(row["ra"]) for row in kept],
@@ -48,6 +48,11 @@ def targets_data(run: Run, shown: Sequence[int]) -> dict[str, Any]:
         "found": [len(row["found"]) for row in kept],
         "cells": [{number[name]: cell for name, cell in row["lines"].items() if name in number} for row in kept],
     }
+
+
+def min_lines(run: Run) -> int:
+    """Return how many lines make a target notable; 0 where lines are not what was searched."""
+    return int(run.search.get("lines", {}).get("min_lines", 0)) if run.kind == "lines" else 0
 
 
 def found_lines(run: Run) -> Mapping[str, set[str]]:

@@ -19,13 +19,13 @@ def served(tmp_path):
         thread.start()
         yield folder, server
         server.close()
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 
 def get(server, path, host=None, method="GET"):
     port = int(server.url.rsplit(":", 1)[1].strip("/"))
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request(method, path, headers={"Host": host or f"127.0.0.1:{port}"})
     answer = connection.getresponse()
     body = answer.read().decode()

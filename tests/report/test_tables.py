@@ -1,16 +1,23 @@
 import json
+import re
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from hypothesis import given
+from hypothesis import strategies as st
 
 from raysearch.engine.records import outcome_table
 from raysearch.errors import ConfigError
-from raysearch.model import Limit, Outcome
+from raysearch.model import RETRY_TYPE, Limit, Outcome
 from raysearch.report import columns, tables
+from raysearch.report import stream as stream_module
+from raysearch.report.bintable import Sum, encoded
 from raysearch.report.provenance import Provenance
+from raysearch.report.stream import Stream
 
 RECORDS = pa.table(
     {
@@ -111,16 +118,73 @@ def _batches_that_break(table):
     raise pa.ArrowInvalid("torn")
 
 
-@pytest.mark.parametrize("ending", [".csv", ".parquet"])
-def test_long_tables_are_written_bit_by_bit(tmp_path, ending, monkeypatch):
-    monkeypatch.setattr(tables, "CHUNK_ROWS", 3)
-    table = pa.table({"obs_id": [str(n) for n in range(10)], "lines": [[str(n)] for n in range(10)]})
-    tables.write(table, tmp_path / f"t{ending}")
+@pytest.mark.parametrize("ending", tables.FORMATS)
+def test_a_table_that_is_read_in_pieces_makes_the_same_file(tmp_path, ending, monkeypatch):
+    """Whatever differs from piece to piece: widths, what is missing, letters beyond ASCII."""
+    monkeypatch.setattr(stream_module, "CHUNK_ROWS", 3)
+    n = 10
+    table = pa.table(
+        {
+            "obs_id": ["x" * (i + 1) for i in range(n)],
+            "target": ["", "a", "b", "c", "α Tau", "d", "<&>", "e f", 'g"h', ""],
+            "note": pa.array([None if i == 7 else "" for i in range(n)], pa.string()),
+            "lines": [[str(i)] * i for i in range(n)],
+            "em_min": [None if i in (4, 5) else i * 1e-7 for i in range(n)],
+            "plane": pa.array([None if i == 9 else i for i in range(n)], pa.int64()),
+            "edge": [i % 2 == 0 for i in range(n)],
+            "flux": pa.array([float("nan") if i == 8 else i / 3 for i in range(n)], pa.float32()),
+        }
+    )
+    parts = Stream(table.schema, lambda: [table.slice(0, 5), table.slice(5, 0), table.slice(5)])
+    provenance = Provenance.of(ABOUT)
+    assert tables.write_stream(parts, tmp_path / f"pieces{ending}", "candidates", provenance) == n
+    monkeypatch.setattr(stream_module, "CHUNK_ROWS", 100)
+    tables.write(table, tmp_path / f"whole{ending}", "candidates", provenance)
     if ending == ".parquet":
-        assert pq.read_table(tmp_path / "t.parquet") == table
-    else:
-        assert Table.read(tmp_path / "t.csv")["obs_id"].tolist() == list(range(10))
-        assert (tmp_path / "t.csv").read_text().count("obs_id") == 1
+        assert repr(pq.read_table(tmp_path / "pieces.parquet").to_pylist()) == repr(table.to_pylist())  # NaN and all
+        return
+    pieces, whole = ((tmp_path / f"{name}{ending}").read_bytes() for name in ("pieces", "whole"))
+    assert re.sub(rb"HDU checksum updated \S+|data unit checksum updated \S+|CHECKSUM= '\w+'", b"", pieces) == re.sub(
+        rb"HDU checksum updated \S+|data unit checksum updated \S+|CHECKSUM= '\w+'", b"", whole
+    )
+    if ending == ".fits":
+        with fits.open(tmp_path / "pieces.fits", checksum=True) as file:  # a wrong sum is a warning
+            file.verify("exception")
+            assert file[1].header["NAXIS2"] == n
+            assert file[1]._calculate_datasum() == int(file[1].header["DATASUM"])
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7, 4000])
+def test_fits_checksums_are_those_that_astropy_makes(tmp_path, rows):
+    rng = np.random.default_rng(rows)
+    table = pa.table({"name": [str(n) for n in range(rows)], "edge": rng.random(rows) > 0.5, "flux": rng.random(rows)})
+    tables.write(table, tmp_path / "t.fits", "candidates")
+    with fits.open(tmp_path / "t.fits", checksum=True) as file:
+        told = file[1].header["DATASUM"]
+        file[1].add_checksum()
+        assert file[1].header["DATASUM"] == told
+
+
+@given(st.lists(st.binary(max_size=40)))
+def test_a_sum_does_not_depend_on_the_pieces(contents):
+    one, many = Sum(), Sum()
+    one.add(b"".join(contents))
+    for content in contents:
+        many.add(content)
+    assert one.value == many.value
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_an_encoded_checksum_is_letters_and_digits_and_sums_to_itself(value):
+    text = encoded(value)
+    assert text.isalnum()
+    turned = (text[1:] + text[0]).encode()
+    total = Sum()
+    total.add(turned)
+    zeros = Sum()
+    zeros.add(b"0" * 16)
+    difference = (total.value - zeros.value) % 0xFFFFFFFF
+    assert difference == value % 0xFFFFFFFF
 
 
 def test_what_is_missing_is_masked_and_not_zero():
@@ -168,6 +232,16 @@ def test_bytes_and_nested_limits_are_in_parquet_only(tmp_path, ending):
     assert Table.read(path, format=formats[ending]).colnames == [
         n for n in both.column_names if n not in ("limits", "ranges", "map")
     ]
+
+
+@pytest.mark.parametrize("ending", [".ecsv", ".vot", ".fits", ".csv"])
+def test_requests_sent_again_are_text_with_host_and_number(tmp_path, ending):
+    retries = pa.array([[{"host": "a.example", "count": 3}, {"host": "b.example", "count": 1}], []], pa.list_(RETRY_TYPE))
+    path = tmp_path / f"t{ending}"
+    tables.write(pa.table({"obs_id": ["o1", "o2"], "retries": retries}), path, "outcomes")
+    formats = {".ecsv": "ascii.ecsv", ".vot": "votable", ".fits": "fits", ".csv": "ascii.csv"}
+    read = Table.read(path, format=formats[ending])
+    assert str(read["retries"][0]) == "a.example 3; b.example 1"
 
 
 def test_an_ending_that_says_no_format(tmp_path):

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from . import convert
 from .errors import ConfigError
@@ -61,6 +61,7 @@ _UNITS = {
     ("match", "radius"): "arcsec",
     ("images", "size"): "deg",
     ("spectra", "size"): "deg",
+    ("run", "time_limit"): "s",
     ("services", "timeout"): "s",
 }
 
@@ -332,13 +333,21 @@ def shipped() -> list[str]:
     return sorted(f.name.removesuffix(".toml") for f in resources.files("raysearch.searches").iterdir() if f.name.endswith(".toml"))
 
 
-def load(search: str | Path, overrides: Mapping[str, Any] | None = None) -> SearchConfig:
+class TextFile(Protocol):
+    """A file that is no `Path`, such as one in S3."""
+
+    def read_text(self, encoding: str) -> str:
+        """Return what it holds."""
+        ...
+
+
+def load(search: str | Path | TextFile, overrides: Mapping[str, Any] | None = None) -> SearchConfig:
     """Return the checked search of a shipped name or a TOML file.
 
     Parameters
     ----------
-    search : str or Path
-        A shipped search's name, or the path of a TOML file.
+    search : str, Path or file
+        A shipped search's name, or the path of a TOML file; or another file, in which paths are absolute.
     overrides : mapping, optional
         `section.key` -> value, set over what the file says.
 
@@ -347,8 +356,10 @@ def load(search: str | Path, overrides: Mapping[str, Any] | None = None) -> Sear
     ConfigError
         If there is no such search, it is no TOML, or a key or value is wrong.
     """
-    path = Path(search)
-    if str(search) in shipped():
+    path = Path(str(search))
+    if not isinstance(search, str | Path):
+        text, folder = _read(search), Path.cwd()
+    elif str(search) in shipped():
         text, folder = (resources.files("raysearch.searches") / f"{search}.toml").read_text(), Path.cwd()
     elif _is_file(path):
         text, folder = _read(path), path.parent
@@ -369,7 +380,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _read(path: Path) -> str:
+def _read(path: TextFile) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 import math
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
@@ -67,6 +68,22 @@ def positive(value: Any, folder: Path) -> int:
     if count(value, folder) == 0:
         raise ValueError("wants a whole number, 1 or more, not 0")
     return cast("int", value)
+
+
+_MEMORY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:(?:([kMGT])(i?))?B(?:ytes?)?)?\s*", re.IGNORECASE)
+
+
+def memory(value: Any, _: Path) -> int:
+    """Return bytes: of "4 GB" (powers of 1000), "512 MiB" (of 1024), a whole number; an empty text is none."""
+    given = "0" if value == "" else str(value)
+    found = None if isinstance(value, (bool, float)) else _MEMORY.fullmatch(given)
+    if found is None:
+        raise ValueError(f'wants a number of bytes, such as "4 GB" or "512 MiB", not {value!r}')
+    number_, prefix, binary = found.groups()
+    nbytes: float = float(number_) * (1024 if binary else 1000) ** " kmgt".index((prefix or " ").lower())
+    if not nbytes < 2**63:
+        raise ValueError("wants a number of bytes that a machine can have")
+    return round(nbytes)
 
 
 def counts(value: Any, folder: Path) -> tuple[int, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .config import SearchConfig
-from .engine.files import write_arrow
+from .engine.files import Place, write_arrow
 from .model import observations_from_arrow
 from .report.mef import CONTENT, oldest_first
 from .report.spectra import spectra_table
@@ -157,7 +156,7 @@ def with_neighbours(wanted: pa.Table, candidates: pa.Table) -> pa.Table:
     return pa.concat_tables([wanted, pa.table(columns, schema=wanted.schema)])
 
 
-def spectra_search(config: SearchConfig, found: pa.Table, folder: Path) -> SearchConfig:
+def spectra_search(config: SearchConfig, found: pa.Table, folder: Place) -> SearchConfig:
     """Return the search for the sources on the images of all bands; writes their list into the folder."""
     write_arrow(folder / CHOSEN, found)
     asked = config.spectra

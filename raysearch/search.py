@@ -31,10 +31,12 @@ from .engine import (
     shard_size_for,
 )
 from .engine.events import column_sum, count_statuses
-from .engine.files import read_arrow, write_arrow
+from .engine.files import Place, locally, place, read_arrow, write_arrow
 from .engine.ledger import SEARCH
+from .engine.memory import shares
 from .errors import ConfigError, RunFolderError
-from .model import Candidate, Detector, Illustrator, Observation, Pixels, Reader, Usage, observations_from_arrow
+from .exports import SEARCHED
+from .model import Candidate, Detector, Illustrator, Observation, Pixels, Reader, Usage
 from .read.cube import CubeReader
 from .read.plan import ReadPlan
 from .read.store import StoreConfig
@@ -66,6 +68,8 @@ class Plan:
     work: WorkList
     outcomes: pa.Table
     """One row per observation: `bytes_read` and `requests` are what a run would need; `reason` says why one cannot be searched."""
+    largest: int = 0
+    """Bytes of memory that the observation takes to be read that takes most."""
 
     @property
     def totals(self) -> dict[str, int]:
@@ -91,7 +95,7 @@ class Search:
         self._work: WorkList | None = None
 
     @classmethod
-    def load(cls, search: str | Path, settings: Mapping[str, Any] | None = None, *, answers: Mode = "reuse") -> Search:
+    def load(cls, search: str | Place, settings: Mapping[str, Any] | None = None, *, answers: Mode = "reuse") -> Search:
         """Return the search of a shipped name or a TOML file, with `section.key` settings over what it says.
 
         Parameters
@@ -116,15 +120,15 @@ class Search:
         """Return the search that nested dicts describe, keyed as a search file is; `answers` as for `load`."""
         return cls(configuration.from_dict(document), answers)
 
-    def work_list(self, since: str | Path | None = None) -> WorkList:
+    def work_list(self, since: str | Place | None = None) -> WorkList:
         """Return which observations would be read: asks the archives once, reads no product; `since` as for `run`."""
         if since is not None:
-            before, about = self._before(Path(since))
+            before, about = self._before(place(since))
         if self._work is None:
             self._work = build(self.config, self.answers)
         return self._work if since is None else self._work.new_since(before, about)
 
-    def _before(self, folder: Path) -> tuple[pa.Table, dict[str, Any]]:
+    def _before(self, folder: Place) -> tuple[pa.Table, dict[str, Any]]:
         """Return what an earlier run has settled, and which run it is."""
         about = read_run(folder)
         try:
@@ -148,15 +152,15 @@ class Search:
         with TemporaryDirectory(prefix="raysearch-plan-") as scratch:
             folder, options = Path(scratch), EngineOptions(engine="inline")
             with self._ledger(folder, work, nothing, options) as ledger:
-                run(self._job(planner, nothing), work.table, ledger, options, observers)
-            return Plan(work, read_outcomes(folder))
+                run(replace(self._job(planner, nothing), shares=shares(self._options)), work.table, ledger, options, observers)
+            return Plan(work, read_outcomes(folder), planner.largest)
 
     def run(
         self,
-        out: str | Path,
+        out: str | Place,
         *,
         limit: int | None = None,
-        since: str | Path | None = None,
+        since: str | Place | None = None,
         dashboard: bool = False,
         observers: Sequence[Observer] = (),
     ) -> Result:
@@ -167,7 +171,7 @@ class Search:
         Parameters
         ----------
         out : str or Path
-            The run folder, made if need be.
+            The run folder, made if need be; a path, or the text `s3://bucket/folder`.
         limit : int, optional
             Search the first `limit` observations of the work list only.
         since : str or Path, optional
@@ -185,30 +189,28 @@ class Search:
         ArchiveError, TableError, ConfigError
             If the search cannot be run.
         """
-        if since is not None and Path(since).resolve() == Path(out).resolve():
+        if since is not None and place(since).resolve() == place(out).resolve():
             raise RunFolderError(f"{out} is the earlier run itself; name a new folder for what is new since")
-        detector, asked = self._detector(), self.config.run
+        detector, options = self._detector(), replace(self._options, dashboard=dashboard)
+        shares(options)  # too little memory is told before the archives are asked
         work = self.work_list(since).head(limit)
-        options = EngineOptions(
-            engine=asked.engine, address=asked.address, detectors=asked.detectors, loaders=asked.loaders, dashboard=dashboard
-        )
         illustrator = self._illustrator(detector) if self.config.report.figures else None
         job = self._job(self._reader(detector), detector, illustrator)
         with ExitStack() as after:
-            with self._ledger(Path(out), work, detector, options) as ledger:
+            with self._ledger(place(out), work, detector, options) as ledger:
                 if since is not None:
                     write_arrow(ledger.folder / EARLIER, work.earlier)
                 run(job, work.table, ledger, options, observers, after if self._spectra_follow else None)
                 self._finish(ledger.folder, work)
             if self._spectra_follow:
-                self._spectra(Path(out), observers)
+                self._spectra(place(out), observers)
         return Result(out)
 
     @property
     def _spectra_follow(self) -> bool:
         return self.config.kind == "pairs" and self.config.spectra.sources != "none"
 
-    def _finish(self, folder: Path, work: WorkList) -> None:
+    def _finish(self, folder: Place, work: WorkList) -> None:
         """Write what follows from the records."""
         outcomes, candidates = read_outcomes(folder), read_candidates(folder)
         if self.config.kind == "lines":
@@ -216,11 +218,12 @@ class Search:
             return
         write_arrow(folder / TARGETS, products.by_target(work, outcomes, candidates))
         if CONTENT in candidates.column_names:
-            write_cutouts(candidates, folder / products.CUTOUTS)
+            with locally(folder / products.CUTOUTS) as here:
+                write_cutouts(candidates, here)
         if self.config.kind == "pairs" and (found := products.sources(candidates)) is not None:
             write_arrow(folder / products.SOURCES, found)
 
-    def _spectra(self, folder: Path, observers: Sequence[Observer]) -> None:
+    def _spectra(self, folder: Place, observers: Sequence[Observer]) -> None:
         """Measure the spectra of the sources found, as far as they are asked for: a search of its own, in a folder of its own."""
         if not (folder / products.SOURCES).exists():
             return
@@ -240,6 +243,13 @@ class Search:
     def _detector(self) -> Detector:
         return open_detector(self.config.detector.name, self.config.detector.options, self.config.kind)
 
+    @property
+    def _options(self) -> EngineOptions:
+        asked = self.config.run
+        return EngineOptions(
+            engine=asked.engine, address=asked.address, detectors=asked.detectors, loaders=asked.loaders, memory=asked.memory
+        )
+
     def _reader(self, detector: Detector) -> PlanningReader:
         services = self.config.services
         store = StoreConfig(
@@ -248,6 +258,7 @@ class Search:
             s3_client=services.s3_client,
             s3_signed=services.s3_signed,
             read_timeout_s=services.timeout,
+            request_timeout_s=10 * services.timeout,
             max_concurrent=self.config.run.concurrency,
             hosts=self.config.hosts if self.config.observations.archive else None,
         )
@@ -288,6 +299,8 @@ class Search:
             config_hash=self.config.hash,
             lines=self.config.kind == "lines",
             concurrency=self.config.run.concurrency,
+            time_limit_s=self.config.run.time_limit,
+            detect_limit_s=self.config.run.time_limit,
             illustrator=illustrator,
             figures_share=self.config.report.share,
         )
@@ -300,7 +313,7 @@ class Search:
 
         return LineIllustrator() if self.config.kind == "lines" else PairIllustrator(detector)
 
-    def _ledger(self, folder: Path, work: WorkList, detector: Detector, options: EngineOptions) -> Ledger:
+    def _ledger(self, folder: Place, work: WorkList, detector: Detector, options: EngineOptions) -> Ledger:
         return Ledger.open(
             folder,
             search_toml=self.config.to_toml(),
@@ -330,11 +343,16 @@ class PlanningReader(Reader, Protocol):
 class _Planner:
     """A Reader that reads headers only, and charges what the pixels would cost."""
 
+    asks_for_room = True
+
     def __init__(self, reader: PlanningReader) -> None:
         self.reader = reader
+        self.largest = 0
 
     async def read(self, observation: Observation, usage: Usage) -> Pixels:
         plan = await self.reader.plan(observation, usage)
+        self.largest = max(self.largest, plan.held)
+        await usage.room(plan.held)
         usage.requests += plan.requests
         usage.bytes_read += plan.nbytes
         return Pixels(observation.obs_id, observation.uri)
@@ -359,30 +377,41 @@ def by_target(work: WorkList, outcomes: pa.Table, candidates: pa.Table, min_line
     A line counts for every target of its record: those at whose redshifts it was expected in that plane. Records without a line
     count for none.
     """
-    status_of = dict(zip(outcomes["obs_id"].to_pylist(), outcomes["status"].to_pylist(), strict=True))
-    found: dict[tuple[str, str], set[str]] = {}
-    for row in candidates.select(["obs_id", "targets", "line"]).to_pylist():
-        for target in row["targets"] if row["line"] else ():
-            found.setdefault((row["obs_id"], target), set()).add(row["line"])
-    seen: dict[str, dict[str, Any]] = {}
-    for observation in observations_from_arrow(work.table):
-        for target in observation.targets:
-            entry = seen.setdefault(target.name, {"target": target, "observations": 0, "searched": 0, "lines": set()})
-            entry["observations"] += 1
-            entry["searched"] += status_of.get(observation.obs_id) in ("detected", "nothing")
-            entry["lines"] |= found.get((observation.obs_id, target.name), set())
-    rows = [
-        {
-            "target": name,
-            "ra": entry["target"].ra,
-            "dec": entry["target"].dec,
-            "redshift": entry["target"].redshift,
-            "observations": entry["observations"],
-            "searched": entry["searched"],
-            "n_lines": len(entry["lines"]),
-            "lines": sorted(entry["lines"]),
-            "notable": len(entry["lines"]) >= min_lines,
-        }
-        for name, entry in sorted(seen.items())
-    ]
-    return pa.Table.from_pylist(rows, schema=TARGETS_SCHEMA)
+    every = _targets_of(work.table, outcomes)
+    first = [(name, "first") for name in ("ra", "dec", "redshift")]
+    counts = every.group_by("target", use_threads=False).aggregate([*first, ("obs_id", "count"), ("searched", "sum")])
+    counts = counts.sort_by("target")
+    found = _lines_of(candidates, every)
+    lines = [sorted(found.get(name, ())) for name in counts["target"].to_pylist()]
+    taken = [counts[name] for name in ("target", "ra_first", "dec_first", "redshift_first", "obs_id_count", "searched_sum")]
+    numbers = [len(one) for one in lines]
+    return pa.table([*taken, numbers, lines, [number >= min_lines for number in numbers]], schema=TARGETS_SCHEMA)
+
+
+def _targets_of(work: pa.Table, outcomes: pa.Table) -> pa.Table:
+    """Return a row for each target of each observation, and whether that was searched, as 1 or 0."""
+    import pyarrow.compute as pc
+
+    targets = work["targets"].combine_chunks()
+    flat, rows = pc.list_flatten(targets), pc.list_parent_indices(targets)
+    ended = outcomes.filter(pc.is_in(outcomes["status"], pa.array(SEARCHED)))["obs_id"]
+    searched = pc.is_in(work["obs_id"], ended.combine_chunks()).cast(pa.int64())
+    columns = {name: pc.struct_field(flat, name) for name in ("name", "ra", "dec", "redshift")}
+    return pa.table(
+        {"target": columns.pop("name"), **columns, "obs_id": work["obs_id"].take(rows), "searched": searched.take(rows)}
+    )
+
+
+def _lines_of(candidates: pa.Table, every: pa.Table) -> dict[str, set[str]]:
+    """Return the lines detected for each target, in observations that hold it."""
+    import pyarrow.compute as pc
+
+    found = candidates.select(["obs_id", "targets", "line"]).filter(pc.not_equal(candidates["line"], ""))
+    targets = found["targets"].combine_chunks()
+    rows = pc.list_parent_indices(targets)
+    pairs = pa.table({"target": pc.list_flatten(targets), "obs_id": found["obs_id"].take(rows), "line": found["line"].take(rows)})
+    pairs = pairs.join(every.select(["target", "obs_id"]), ["target", "obs_id"], join_type="left semi")
+    lines: dict[str, set[str]] = {}
+    for row in pairs.group_by(["target", "line"]).aggregate([]).to_pylist():
+        lines.setdefault(row["target"], set()).add(row["line"])
+    return lines

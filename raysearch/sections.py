@@ -154,6 +154,10 @@ class Run:
     concurrency: int = _option(32, convert.positive, "products read at the same time by each loader")
     loaders: int = _option(1, convert.positive, "loader actors")
     detectors: int = _option(0, convert.count, "detector actors; 0: one for each core")
+    time_limit: float = _option(
+        600.0, convert.quantity("s", low=0.1), "how long an observation may take to be read, and again to be detected in"
+    )
+    memory: int = _option(0, convert.memory, 'of all processes on a node together, such as "4 GB"; 0: no bound')
 
 
 @dataclass(frozen=True, slots=True)

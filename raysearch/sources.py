@@ -22,6 +22,7 @@ from .archives.cloud import places
 from .archives.tables import read_observations, read_targets
 from .config import SearchConfig
 from .engine import EngineOptions
+from .engine.files import at_hand, place
 from .engine.spread import spreading
 from .errors import ConfigError, TableError
 from .model import Archive, Query, Target
@@ -82,7 +83,8 @@ def _own_targets(config: SearchConfig) -> tuple[list[Target], list[str]]:
     """Return the targets of the user's table, or positions, and what is odd about them."""
     asked = config.targets
     if asked.table:
-        read = read_targets(asked.table, redshift=asked.redshift)
+        with at_hand(place(asked.table)) as path:
+            read = read_targets(path, redshift=asked.redshift)
         return read.targets, [f"{asked.table}: {problem}" for problem in read.problems]
     return [Target(f"{ra:.6f} {dec:+.6f}", ra, dec, asked.redshift) for ra, dec in dict.fromkeys(asked.positions)], []
 
@@ -97,7 +99,8 @@ def large_catalogue(config: SearchConfig) -> Catalogue | None:
     ConfigError
         Observations are asked for around the targets only.
     """
-    catalogue = open_catalogue(config.targets.table) if config.targets.table else None
+    here = config.targets.table and isinstance(place(config.targets.table), Path)  # one in S3 is fetched, and held
+    catalogue = open_catalogue(config.targets.table) if here else None
     if catalogue is not None and config.targets.simbad_radius:
         raise ConfigError(f"{config.targets.table} has {catalogue.rows:,} targets, too many for simbad_radius; give fewer")
     if catalogue is not None and (config.observations.near_targets or config.observations.archive == "heasarc"):
@@ -120,7 +123,12 @@ def targets_inside(
     TableError
         The catalogue cannot be read, or none of its rows has usable coordinates.
     """
-    options = EngineOptions(engine=config.run.engine, address=config.run.address, object_store_bytes=2 * 2**30)
+    asked = config.run
+    options = EngineOptions(
+        engine=asked.engine,
+        address=asked.address,
+        object_store_bytes=min(2 * 2**30, asked.memory // 4) if asked.memory else 2 * 2**30,
+    )
     with TemporaryDirectory(prefix="raysearch-match-") as scratch, spreading(options) as spread:
         found = match_stream(catalogue.pieces(), regions, scratch, radius_deg=config.match.radius / 3600.0, spread=spread)
         rows = np.unique(found.load().target)

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import compress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from . import since as earlier_run
 from .archives.answers import Mode
 from .archives.mast import proprietary
 from .config import SearchConfig
-from .engine.files import write_arrow
+from .engine.files import Place, place, write_arrow
 from .errors import FootprintError, RunFolderError
 from .masking import masked_table
 from .model import HIGHEST_REDSHIFT, WORK_SCHEMA, Archive, Footprint, Line, Observation, Query, Target, observations_to_arrow
@@ -83,7 +82,7 @@ class WorkList:
         funnel = {**self.funnel, "left_out": earlier.num_rows}
         return replace(self, table=table, earlier=earlier, funnel=funnel, since={**about, **counts})
 
-    def write(self, folder: str | Path) -> Path:
+    def write(self, folder: str | Place) -> Place:
         """Write it as `observations.arrow` into a folder, made if need be, and return the file's path; without secrets (`masking`).
 
         Raises
@@ -91,7 +90,7 @@ class WorkList:
         RunFolderError
             If the folder is that of a run, whose work list this would replace, or cannot be written.
         """
-        path = Path(folder) / "observations.arrow"
+        path = place(folder) / "observations.arrow"
         if (path.parent / "run.json").exists():
             raise RunFolderError(f"{folder} is the folder of a run; name another for the work list")
         try:

@@ -44,6 +44,31 @@ def surveys() -> Holdings:
 
 
 @pytest.fixture(scope="session")
+def _bucket() -> Iterator[LocalArchive]:
+    with LocalArchive(Holdings(writable=("runs",))) as archive:
+        yield archive
+
+
+@pytest.fixture
+def bucket(_bucket: LocalArchive, monkeypatch: pytest.MonkeyPatch) -> LocalArchive:
+    """An S3 service that takes what is put into its bucket `runs`, and to which the environment leads; without faults and log."""
+    _bucket.reset()
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    nowhere = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}
+    known = {"AWS_ACCESS_KEY_ID": "who", "AWS_SECRET_ACCESS_KEY": "SECRET", "AWS_ENDPOINT_URL_S3": _bucket.services["s3"]}
+    for name, value in (nowhere | known).items():
+        monkeypatch.setenv(name, value)
+    return _bucket
+
+
+@pytest.fixture
+def s3_folder(bucket: LocalArchive, tmp_path: Path) -> str:
+    """A folder there that is nobody else's."""
+    return f"s3://runs{tmp_path}"
+
+
+@pytest.fixture(scope="session")
 def _survey_archive(surveys: Holdings) -> Iterator[LocalArchive]:
     with LocalArchive(surveys) as archive:
         yield archive

@@ -62,7 +62,7 @@ def test_nobody_gets_in_without_the_token(config: dict[str, Any]) -> None:
 
 def test_the_package_is_installed_with_the_versions_that_were_tested(config: dict[str, Any]) -> None:
     (source,) = [remote for remote, local in config["file_mounts"].items() if local == "."]
-    assert f"~/env/bin/pip install --quiet --constraint {source}/scripts/constraints.txt {source}" in config["setup_commands"]
+    assert f"{source}/scripts/install ~/env/bin/python" in config["setup_commands"]
     assert any(f". {source}/scripts/node_environment" in command for command in config["setup_commands"])
     assert not Path(source).name.isidentifier()  # in a login shell's folder Python would take it for the package
 

@@ -238,6 +238,11 @@ def test_the_hash_says_what_is_searched_and_not_where():
         ({"targets.redshift": 10**400}, "wants a finite number"),
         ({"run.engine": "dask"}, "wants one of 'ray', 'inline', not 'dask'"),
         ({"run.loaders": 0}, "1 or more"),
+        ({"run.memory": "4 apples"}, """[run] memory wants a number of bytes, such as "4 GB" or "512 MiB", not '4 apples'"""),
+        ({"run.memory": "-4 GB"}, "wants a number of bytes"),
+        ({"run.memory": "4 G"}, "wants a number of bytes"),
+        ({"run.memory": 1.5}, "wants a number of bytes"),
+        ({"run.memory": "9" * 400 + " TB"}, "that a machine can have"),
         ({"run": 3}, "run is a section"),
         ({"name": 3}, "name wants text"),
     ],
@@ -383,6 +388,17 @@ def test_lines_take_any_length_unit():
 )
 def test_settings_are_toml_or_plain_text(text, pair):
     assert config.parse_setting(text) == pair
+
+
+@pytest.mark.parametrize(
+    ("given", "nbytes"),
+    [("4 GB", 4 * 10**9), ("512 MiB", 2**29), ("1.5gb", 15 * 10**8), ("7 bytes", 7), ("12", 12), (10**9, 10**9), ("", 0), (0, 0)],
+)
+def test_memory_in_any_unit_makes_no_part_of_the_hash(given, nbytes):
+    found = config.load("jets", {"run.memory": given})
+    assert found.run.memory == nbytes
+    assert found.hash == config.load("jets").hash
+    assert config.from_dict(tomllib.loads(found.to_toml())) == found
 
 
 def test_a_setting_without_a_value():

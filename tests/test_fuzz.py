@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import random
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysearch.errors import FormatError, RaysearchError
+from raysearch import pages
+from raysearch.errors import FormatError, RaysearchError, RunFolderError
+from raysearch.result import Result
 from raysearch.testing import fuzzing
 from raysearch.testing.cards import BLOCK, header
+from raysearch.testing.folders import use_folder
 from raysearch.testing.fuzzing import SUBJECTS, Subject, Tally, fuzz, read_cube, run
 from raysearch.testing.mutations import FLOATS, STRUCTURE, VALUES, FitsSeed
+from raysearch.testing.runs import made_up_run
 
-CASES = {"cubes": 150, "detection": 40, "images": 60, "cutouts": 20, "tables": 60, "searches": 200, "regions": 500}
+CASES = {"cubes": 150, "detection": 40, "images": 60, "cutouts": 20, "tables": 60, "searches": 200, "folders": 25, "regions": 500}
 
 
 def told(tally: Tally) -> list[str]:
@@ -34,6 +42,55 @@ def test_no_broken_input_ends_as_anything_but_a_result_or_an_error_of_ours(name:
 
 def test_all_subjects_are_tried() -> None:
     assert set(CASES) == set(SUBJECTS)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("started", "yesterday"),
+        ("shard_size", 2**63),
+        ("funnel", []),
+        ("queries", ["x"]),
+        ("versions", True),
+        ("totals", {}),
+        ("name", 1),
+    ],
+)
+def test_a_run_json_with_a_wrong_value_is_refused(tmp_path: Path, key: str, value: object) -> None:
+    folder = made_up_run(tmp_path / "run", 4)
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(run | {key: value}))
+    with pytest.raises(RunFolderError, match=r"run.json is damaged"):
+        Result(folder).totals  # noqa: B018 (a property that reads)
+
+
+def _without(table: pa.Table) -> pa.Table:
+    return table.drop_columns(["reason"])
+
+
+def _of_nothing(table: pa.Table) -> pa.Table:
+    return table.set_column(1, pa.field("status", pa.string()), pa.nulls(table.num_rows, pa.string()))
+
+
+@pytest.mark.parametrize("change", [_without, _of_nothing])
+def test_a_part_that_raysearch_did_not_write_is_told_and_made_anew(tmp_path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    folder = made_up_run(tmp_path / "run", 4, finished=False)
+    (part, *_) = sorted((folder / "outcomes").glob("part-*.arrow"))
+    table = pa.ipc.open_file(part.read_bytes()).read_all()
+    with pa.ipc.new_file(part, change(table).schema) as writer:
+        writer.write_table(change(table))
+    with pytest.raises(RunFolderError, match="holds what raysearch did not write"):
+        Result(folder).totals  # noqa: B018 (a property that reads)
+    data = {"seed": 1, "files": {"outcomes/part-000000.arrow": base64.b64encode(part.read_bytes()).decode()}}
+    assert use_folder(json.dumps(data).encode()).endswith("finished anew")
+
+
+@pytest.mark.parametrize("text", ["lines = 3", "[targets]\nnames = 3", "[lines]\nlist = [{ name = 'a' }]", "[" * 5000])
+def test_a_search_toml_that_a_hand_was_in_makes_no_page_and_says_why(tmp_path: Path, text: str) -> None:
+    folder = made_up_run(tmp_path / "run", 4)
+    (folder / "search.toml").write_text(text)
+    with pytest.raises(RunFolderError, match=r"search.toml cannot be read"):
+        pages.write(folder)
 
 
 cards = st.builds(

@@ -62,7 +62,7 @@ def ended(result):
 def told(result, name):
     """Return a table as text, in which NaN is NaN, without what depends on the clock, the folder, and what was read before."""
     table = result.arrow(name)
-    varying = {"seconds", "figures_seconds", "bytes_read", "requests", "ranges", "config_hash"}
+    varying = {"seconds", "figures_seconds", "detect_seconds", "retries", "bytes_read", "requests", "ranges", "config_hash"}
     return repr(table.drop_columns([name for name in table.column_names if name in varying]).to_pylist())
 
 

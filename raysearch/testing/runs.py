@@ -192,6 +192,8 @@ def _outcome(observation: Observation, mine: int) -> dict[str, Any]:
         "ranges": [{"start": 0, "end": 2880}, {"start": 11_520, "end": 1_008_640 + place}] if mine else [],
         "figures_seconds": 0.0,
         "file_bytes": 0,
+        "retries": [{"host": "made-up.example", "count": 2}] if place % 50 == 0 and searched else [],
+        "detect_seconds": 0.02 if searched else 0.0,
     }
 
 

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from raysearch.archives import http
 from raysearch.archives.http import Patience
 from raysearch.testing import Holdings
 
@@ -133,8 +134,40 @@ def serve() -> Iterator[Callable[..., Service]]:
 
 @pytest.fixture
 def hasty() -> Patience:
-    """A patience short enough for tests."""
+    """A patience with short pauses: for services that answer, however slowly the machine does."""
+    return Patience(connect_s=10.0, read_s=10.0, total_s=30.0, attempts=3, pause_s=0.01)
+
+
+@pytest.fixture
+def impatient() -> Patience:
+    """A patience soon at its end: for services that do not answer."""
     return Patience(connect_s=1.0, read_s=0.3, total_s=3.0, attempts=3, pause_s=0.01)
+
+
+class Told:
+    """A listener of `on_waiting` that can be waited for, so that a test hangs on no pause of its own."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._more = threading.Condition()
+
+    def __call__(self, line: str) -> None:
+        """Hear a line."""
+        with self._more:
+            self.lines.append(line)
+            self._more.notify_all()
+
+    def wait(self, lines: int = 1) -> None:
+        """Return once so many lines were heard."""
+        with self._more:
+            assert self._more.wait_for(lambda: len(self.lines) >= lines, 60)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+    """Return a listener; what is waited for is told soon."""
+    monkeypatch.setattr(http, "WAITING_S", 0.1)
+    return Told()
 
 
 @pytest.fixture

@@ -165,10 +165,10 @@ def test_refusals_are_told(archive, fault, words):
 
 
 @pytest.mark.parametrize("fault", ["500", "503", "504", "hang"])
-def test_silence_and_overload_are_transient(archive, hasty, fault):
+def test_silence_and_overload_are_transient(archive, impatient, fault):
     archive.set_faults(Faults(mast=fault))
     with pytest.raises(ArchiveUnavailable, match="MAST gave no answer"):
-        cubes(archive.services["mast"], patience=hasty).observations()
+        cubes(archive.services["mast"], patience=impatient).observations()
 
 
 def test_fewer_rows_than_counted_is_an_error(scripted):
@@ -263,10 +263,10 @@ def test_products_that_the_lookup_does_not_know_have_the_download_alone(archive)
 
 
 @pytest.mark.parametrize("fault", ["503", "hang"])
-def test_a_lookup_that_is_down_is_not_taken_for_nowhere(archive, hasty, fault):
+def test_a_lookup_that_is_down_is_not_taken_for_nowhere(archive, impatient, fault):
     archive.set_faults(Faults(lookup=fault))
     with pytest.raises(ArchiveUnavailable, match="MAST path_lookup"):
-        cubes(archive.services["mast"], patience=hasty).locate(pa.table({"dataURL": ["mast:JWST/product/a.fits"]}))
+        cubes(archive.services["mast"], patience=impatient).locate(pa.table({"dataURL": ["mast:JWST/product/a.fits"]}))
 
 
 # What is asked for.
@@ -467,11 +467,11 @@ def test_kept_answers_need_no_request(archive, tmp_path):
         cubes(url, instrument="NIRSPEC", answers=Answers(tmp_path, "offline")).observations()
 
 
-def test_what_mast_is_waited_for_is_told(archive, monkeypatch):
-    monkeypatch.setattr(http, "WAITING_S", 0.1)
-    monkeypatch.setattr("raysearch.archives.mast._EXECUTING_PAUSE_S", 0.1)
+def test_what_mast_is_waited_for_is_told(archive, told, monkeypatch):
+    monkeypatch.setattr("raysearch.archives.mast._EXECUTING_PAUSE_S", 1.0)
     archive.set_faults(Faults(executing=1))
-    told = []
-    with http.on_waiting(told.append):
+    with http.on_waiting(told):
         cubes(archive.services["mast"]).observations()
-    assert told[0].startswith("waiting for MAST's answer to dataproduct_type = cube, obs_collection = JWST, dataRights = PUBLIC")
+    assert told.lines[0].startswith(
+        "waiting for MAST's answer to dataproduct_type = cube, obs_collection = JWST, dataRights = PUBLIC"
+    )

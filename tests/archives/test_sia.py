@@ -353,10 +353,10 @@ class TestIrsa:
             Irsa(survey_archive.services["irsa"], collection="spherex_qr2").observations()
 
     @pytest.mark.parametrize("fault", ["error", "html", "truncated", "half", "hang", "503"])
-    def test_faults(self, survey_archive, hasty, fault):
+    def test_faults(self, survey_archive, impatient, fault):
         survey_archive.set_faults(Faults(irsa=fault))
         with pytest.raises(ArchiveError, match="IRSA"):
-            Irsa(survey_archive.services["irsa"], collection="spherex_qr2", patience=hasty).observations()
+            Irsa(survey_archive.services["irsa"], collection="spherex_qr2", patience=impatient).observations()
 
     @pytest.mark.parametrize("fault", ["404", "elsewhere"])
     def test_capabilities(self, survey_archive, hasty, fault):

@@ -76,10 +76,10 @@ def test_faults_are_told(archive, hasty, fault):
 
 
 @pytest.mark.parametrize("fault", ["429", "500", "503", "504", "half", "hang"])
-def test_silence_and_overload_are_transient(archive, hasty, fault):
+def test_silence_and_overload_are_transient(archive, impatient, fault):
     archive.set_faults(Faults(simbad=fault))
     with pytest.raises(ArchiveUnavailable, match="SIMBAD gave no answer"):
-        query_targets("otype='Y*O..'", url=archive.services["simbad"], patience=hasty)
+        query_targets("otype='Y*O..'", url=archive.services["simbad"], patience=impatient)
 
 
 def test_two_overloads_are_outlasted(archive, hasty):

@@ -2,8 +2,8 @@
 
 ::
 
-    ray submit cluster.yaml scripts/submit_search.py -- jets --out jets-run
-    ray job submit --working-dir scripts -- python submit_search.py jets --out jets-run
+    ray submit cluster.yaml scripts/submit_search.py -- jets --out s3://bucket/jets
+    ray job submit --working-dir scripts -- python submit_search.py jets --out s3://bucket/jets
 """
 
 import sys

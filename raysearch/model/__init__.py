@@ -1,0 +1,93 @@
+"""The vocabulary: the values that pass between rooms, and the protocols their makers keep.
+
+Values are frozen dataclasses of plain Python and NumPy, cheap to pickle, with a docstring under each field that names its unit.
+Angles are degrees (ICRS), wavelengths end in `_um` (micrometres) or are metres where ObsCore names them (`em_min`, `em_max`).
+"""
+
+from raysearch.model.asked import (
+    HIGHEST_REDSHIFT,
+    LIGHT_KM_S,
+    STATUSES,
+    TARGET_TYPE,
+    WORK_SCHEMA,
+    Circle,
+    Footprint,
+    Kind,
+    Line,
+    Observation,
+    Polygon,
+    Query,
+    Status,
+    Target,
+    observations_from_arrow,
+    observations_to_arrow,
+)
+from raysearch.model.found import (
+    FIGURE_SCHEMA,
+    LIMIT_TYPE,
+    OUTCOME_SCHEMA,
+    RANGE_TYPE,
+    RETRY_TYPE,
+    Candidate,
+    Curve,
+    Figure,
+    Limit,
+    Outcome,
+    Triptych,
+)
+from raysearch.model.pixels import (
+    Cutout,
+    Image,
+    Pixels,
+    Usage,
+    Window,
+    moved_header,
+)
+from raysearch.model.protocols import (
+    Archive,
+    Detector,
+    Illustrator,
+    Reader,
+    Store,
+)
+
+__all__ = [
+    "FIGURE_SCHEMA",
+    "HIGHEST_REDSHIFT",
+    "LIGHT_KM_S",
+    "LIMIT_TYPE",
+    "OUTCOME_SCHEMA",
+    "RANGE_TYPE",
+    "RETRY_TYPE",
+    "STATUSES",
+    "TARGET_TYPE",
+    "WORK_SCHEMA",
+    "Archive",
+    "Candidate",
+    "Circle",
+    "Curve",
+    "Cutout",
+    "Detector",
+    "Figure",
+    "Footprint",
+    "Illustrator",
+    "Image",
+    "Kind",
+    "Limit",
+    "Line",
+    "Observation",
+    "Outcome",
+    "Pixels",
+    "Polygon",
+    "Query",
+    "Reader",
+    "Status",
+    "Store",
+    "Target",
+    "Triptych",
+    "Usage",
+    "Window",
+    "moved_header",
+    "observations_from_arrow",
+    "observations_to_arrow",
+]

@@ -7,7 +7,7 @@ import gc
 import pickle
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,8 @@ class Rig:
     name: str
     config: StoreConfig
     root: str
-    put: Callable[[str, bytes], None]
-    loopback: Any
+    put: Callable[[str, bytes], None] = field(repr=False)  # holds the files
+    loopback: Any = field(repr=False)
 
     def uri(self, path: str) -> str:
         return self.root + path
@@ -217,8 +217,11 @@ def test_names_with_blanks_and_signs_are_found(rig: Rig) -> None:
 def test_any_ranges_equal_slices(rig: Rig, ranges: list[tuple[int, int]]) -> None:
     got, usage = rig.run(lambda store, usage: store.get_ranges(rig.uri("cube.fits"), ranges, usage))
     assert got == [DATA[a:b] for a, b in ranges]
-    assert usage.bytes_read == sum(map(len, got))
-    assert usage.requests == sum(b > a for a, b in ranges)
+    asked = [a for a, b in ranges if b > a]
+    # A 416 is believed where the file's size is known; else the file is asked for without a range.
+    again = usage.requests - len(asked)
+    assert 0 <= again <= sum(a >= len(DATA) for a in asked)
+    assert usage.bytes_read == sum(map(len, got)) + again * len(DATA)
 
 
 # --- what every backend with a wire does -------------------------------------------------------------------------------------

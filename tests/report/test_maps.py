@@ -45,7 +45,7 @@ def test_no_name_leads_out_of_the_folder(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "ending"),
-    [(gzip.compress(FITS), ".fits.gz"), (FITS, ".fits"), (b"\x89PNG", ".bin")],
+    [(gzip.compress(FITS, mtime=0), ".fits.gz"), (FITS, ".fits"), (b"\x89PNG", ".bin")],
     ids=["gzipped", "plain", "other"],
 )
 def test_the_ending_says_what_it_is(tmp_path, content, ending):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -51,11 +52,14 @@ async def _run(work: _Open, shards: Iterable[tuple[int, pa.Table]]) -> None:
     job = work.job
     try:
         # One stream over all shards: the next shard's reads are in flight while the last of this one are awaited.
-        async with aclosing(Reads(job).stream(work.rows(shards))) as batches:
+        reads = Reads(job)
+        async with aclosing(reads.stream(work.rows(shards))) as batches:
             with Alarm() as alarm:
                 async for batch in batches:
                     while batch:
+                        began = time.perf_counter()
                         work.take(batch.pop(0), alarm)
+                        reads.stood_still(time.perf_counter() - began)
                         await asyncio.sleep(0)
                     if work.done:
                         break

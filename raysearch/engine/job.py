@@ -144,7 +144,10 @@ async def fetch(job: Job, index: int, observation: Observation, hold: Hold | Non
         try:
             async with asyncio.timeout(job.time_limit_s) as limit:
                 hold.limit = limit
-                pixels = _sound(await job.reader.read(observation, usage), usage)
+                try:
+                    pixels = _sound(await job.reader.read(observation, usage), usage)
+                finally:
+                    hold.limit = None
         except TimeoutError:
             if not limit.expired():
                 raise

@@ -79,6 +79,12 @@ class Reads:
                 self._release(host, hold)
             self._open.remove(stream)
 
+    def stood_still(self, seconds: float) -> None:
+        """Do not count so much time to what is being read: the thread was busy with something else."""
+        for stream in self._open:
+            for _, hold in stream.holds.values():
+                hold.stood_still(seconds)
+
     def _release(self, host: str, hold: Hold) -> None:
         hold.settle(0)
         self._permits[host].release()

@@ -72,7 +72,7 @@ class Hold:
         """Whether its Reader has asked for room."""
         self.waited_s = 0.0
         self.limit: asyncio.Timeout | None = None
-        """Time that runs while it is read, and stands still while it waits for room."""
+        """Time that runs while it is read, and stands still while it waits for room; None where it is not being read."""
 
     async def guess(self, nbytes: int) -> None:
         """Wait for room for an observation of which nothing is known yet."""
@@ -108,6 +108,13 @@ class Hold:
         self.waited_s += time.perf_counter() - began
         if self.limit is not None and left is not None:
             self.limit.reschedule(loop.time() + left)
+
+    def stood_still(self, seconds: float) -> None:
+        """Do not count so much time to the read: nobody could go on with it."""
+        ends = None if self.limit is None or self.limit.expired() else self.limit.when()
+        if self.limit is not None and ends is not None:
+            self.waited_s += seconds
+            self.limit.reschedule(ends + seconds)
 
     def settle(self, nbytes: int) -> None:
         """Hold so many bytes from now on."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -165,3 +166,17 @@ def test_a_host_that_is_silent_keeps_nobody_else_waiting() -> None:
         return found
 
     assert sorted(asyncio.run(asyncio.wait_for(look(), 30))) == list(range(2, 120, 3))
+
+
+@pytest.mark.parametrize(("told", "reason"), [(True, ""), (False, "reading took longer than 1 s (run.time_limit)")])
+def test_time_in_which_the_thread_was_busy_is_no_time_of_a_read(told: bool, reason: str) -> None:
+    async def read_beside() -> list[str]:
+        reads = Reads(job_of(FakeReader(2.0), time_limit_s=1.0))
+        batch = asyncio.ensure_future(anext(reads.stream(ROWS[:1])))
+        await asyncio.sleep(0.1)
+        time.sleep(1.0)  # noqa: ASYNC251 - as a detector does
+        if told:
+            reads.stood_still(1000.0)
+        return [fetched.verdict.reason for fetched in await batch]
+
+    assert asyncio.run(read_beside()) == [reason]

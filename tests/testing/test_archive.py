@@ -94,7 +94,7 @@ def test_products_without_a_body_are_refused(tmp_path):
         Holdings(products=(Product("mast:x", "x", "missing"),)).write(tmp_path)
 
 
-@pytest.mark.parametrize("wrong", [{"mast": "nope"}, {"keys": {"a": "500"}}, {"chance": {"503": 0.7, "stall": 0.7}}])
+@pytest.mark.parametrize("wrong", [{"mast": "nope"}, {"keys": {"a": "599"}}, {"chance": {"503": 0.7, "stall": 0.7}}])
 def test_wrong_faults_are_refused(wrong):
     with pytest.raises(ValueError, match=r"no such fault|add up"):
         Faults(**wrong)

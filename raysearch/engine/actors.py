@@ -32,6 +32,8 @@ SHARDS_AT_ONCE = 2
 
 _BATCHES_AHEAD = 2
 """Batches that a loader may yield before the detector has taken them, for each shard being pulled."""
+_SMALL_BYTES = 64 * 1024
+"""Batches of fewer bytes are not counted in the object store: to tell of one takes longer than to make it."""
 _TELL_S = 5.0
 """How often a loader tells how it stands; Ray hands metrics on every 10 s."""
 _BLOCKED_S = 60.0
@@ -83,8 +85,8 @@ class Loader:
         try:
             async with aclosing(self._reads.stream(enumerate(observations))) as batches:
                 async for batch in batches:
-                    count = len(batch)
-                    if not await shelf.put(sum(fetched.nbytes for fetched in batch)):
+                    count, nbytes = len(batch), _nbytes(batch)
+                    if shelf.dropped or (nbytes >= _SMALL_BYTES and not await shelf.put(nbytes)):
                         return
                     yield batch
                     del batch
@@ -96,7 +98,7 @@ class Loader:
             self._tidy(pull)
 
     async def taken(self, pull: int, batches: int) -> None:
-        """Note that the detector has let go of so many batches of a shard."""
+        """Note that the detector has let go of so many batches of a shard, of those that count."""
         if pull in self._shelves:
             self._shelves[pull].taken(batches)
             self._tidy(pull)
@@ -130,6 +132,8 @@ class Detector:
         self._budget = Budget(self._job.figures_share)
         self._one_at_a_time = threading.Lock()
         self._in_hand: set[int] = set()
+        self._busy = {"detection": 0.0, "figures": 0.0}
+        """Seconds that are not told yet."""
         self._watch = Watch(self._job.detect_limit_s, self._job.shares.worker_bytes)
         self._meter = Meter(OF_DETECTORS, labels | {"actor": _own_name()})
 
@@ -165,22 +169,40 @@ class Detector:
 
     def _shard(self, rows: bytes, loader: Any, pull: int) -> Shard:
         shard = Shard(self._job, observations_from_arrow(unpacked(rows)), self._budget)
-        for number, ref in enumerate(_stream(loader, rows, pull), 1):
+        counted = 0
+        for ref in _stream(loader, rows, pull):
             batch = ray.get(ref)
+            nbytes = _nbytes(batch)
             # The arrays are views of the object store: it is free again only when the last reference is gone.
             del ref
             with self._one_at_a_time:
                 while batch:
                     fetched = batch.pop(0)
                     with self._watch.over(pull, fetched.index):
-                        self._tell(shard.take(fetched.index, fetched))
+                        self._count(shard.take(fetched.index, fetched))
                     del fetched
-            loader.taken.remote(pull, number)
+            if nbytes >= _SMALL_BYTES:
+                counted += 1
+                loader.taken.remote(pull, counted)
+        with self._one_at_a_time:
+            self._tell()
         return shard
 
-    def _tell(self, outcome: Outcome) -> None:
-        self._meter.add(BUSY, outcome.detect_seconds, work="detection")
-        self._meter.add(BUSY, outcome.figures_seconds, work="figures")
+    def _count(self, outcome: Outcome) -> None:
+        """Add up what took time, and tell it every second of it: telling takes as long as a quick observation."""
+        self._busy["detection"] += outcome.detect_seconds
+        self._busy["figures"] += outcome.figures_seconds
+        if sum(self._busy.values()) > 1.0:
+            self._tell()
+
+    def _tell(self) -> None:
+        for work, seconds in self._busy.items():
+            self._meter.add(BUSY, seconds, work=work)
+            self._busy[work] = 0.0
+
+
+def _nbytes(batch: list[Fetched]) -> int:
+    return sum(fetched.nbytes for fetched in batch)
 
 
 def _node() -> str:

@@ -32,8 +32,6 @@ SHARDS_AT_ONCE = 2
 
 _BATCHES_AHEAD = 2
 """Batches that a loader may yield before the detector has taken them, for each shard being pulled."""
-_SMALL_BYTES = 64 * 1024
-"""Batches of fewer bytes are not counted in the object store: to tell of one takes longer than to make it."""
 _TELL_S = 5.0
 """How often a loader tells how it stands; Ray hands metrics on every 10 s."""
 _BLOCKED_S = 60.0
@@ -86,7 +84,7 @@ class Loader:
             async with aclosing(self._reads.stream(enumerate(observations))) as batches:
                 async for batch in batches:
                     count, nbytes = len(batch), _nbytes(batch)
-                    if shelf.dropped or (nbytes >= _SMALL_BYTES and not await shelf.put(nbytes)):
+                    if shelf.dropped or (_counts(nbytes, self._job) and not await shelf.put(nbytes)):
                         return
                     yield batch
                     del batch
@@ -181,7 +179,7 @@ class Detector:
                     with self._watch.over(pull, fetched.index):
                         self._count(shard.take(fetched.index, fetched))
                     del fetched
-            if nbytes >= _SMALL_BYTES:
+            if _counts(nbytes, self._job):
                 counted += 1
                 loader.taken.remote(pull, counted)
         with self._one_at_a_time:
@@ -203,6 +201,11 @@ class Detector:
 
 def _nbytes(batch: list[Fetched]) -> int:
     return sum(fetched.nbytes for fetched in batch)
+
+
+def _counts(nbytes: int, job: Job) -> bool:
+    """Return whether a batch of so many bytes counts in the object store: to tell of a small one takes longer than to make it."""
+    return nbytes > job.shares.stored_bytes // 4096
 
 
 def _node() -> str:

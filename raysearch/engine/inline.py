@@ -28,12 +28,18 @@ def run_inline(job: Job, shards: Iterable[tuple[int, pa.Table]], commit: Commit,
     When `stopped`, those shards are finished of which a row is done.
     """
     work = _Open(job, commit, stopped)
+    if _in_loop():
+        _beside(work, shards)
+    else:
+        asyncio.run(_run(work, shards))
+
+
+def _in_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        asyncio.run(_run(work, shards))
-    else:
-        _beside(work, shards)
+        return False
+    return True
 
 
 def _beside(work: _Open, shards: Iterable[tuple[int, pa.Table]]) -> None:

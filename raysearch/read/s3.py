@@ -214,7 +214,8 @@ class S3fs(Backend):
                 return nothing(uri, headers.get("content-range", ""), usage)
             raise refusal(uri, status, headers.get("retry-after", "")) from exc
         except (BotoCoreError, aiohttp.ClientError, TimeoutError) as exc:
-            raise broken(uri, f"{type(exc).__name__} {exc} {exc.__context__!r}") from exc
+            cause = getattr(exc, "kwargs", {}).get("error")  # as botocore keeps it: `__context__` is the caller's to spoil
+            raise broken(uri, f"{type(exc).__name__} {exc} {cause!r}") from exc
 
     async def _fetch(self, uri: str, span: Span | None, usage: Usage, *, ranged: bool) -> Answer:
         bucket, key = _bucket_and_key(uri)

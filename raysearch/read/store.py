@@ -204,7 +204,7 @@ class _Http(Backend):
         except (aiohttp.TooManyRedirects, ValueError) as exc:  # InvalidURL, UnicodeError among them
             raise ReadError(f"{masked(uri)}: {type(exc).__name__}: the address or its redirects are wrong") from exc
         except (aiohttp.ClientError, TimeoutError) as exc:
-            raise broken(uri, f"{type(exc).__name__} {exc}") from exc
+            raise broken(uri, f"{type(exc).__name__} {exc} {getattr(exc, 'os_error', None)!r}") from exc
         finally:  # redirects, and aiohttp's own second try on a connection found closed
             usage.requests += max(0, len(sent) - 1)
 

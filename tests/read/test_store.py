@@ -275,7 +275,10 @@ def test_a_server_nobody_runs_is_unavailable(wired: Rig, monkeypatch: pytest.Mon
     nowhere = "http://127.0.0.1:9"
     wired.config = replace(wired.config, s3_endpoint=nowhere)
     uri = f"{nowhere}/cube.fits" if wired.name == "http" else "s3://bucket/cube.fits"
-    _, usage = wired.fails(uri, StoreUnavailable, "the connection failed")
+    try:
+        raise LookupError("what a caller is busy with must not hide why")
+    except LookupError:
+        _, usage = wired.fails(uri, StoreUnavailable, "the connection failed: it was refused")
     assert usage.requests == 3
 
 

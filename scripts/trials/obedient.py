@@ -1,0 +1,77 @@
+"""The published detector, slowed down, which leaves a trace of what it looks at and does harm where it is told to.
+
+Its orders and its trace lie in the folder that the environment names: so a disturbed run is the same search as an undisturbed one,
+with the same hash.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+
+from raysearch.detect.published import Published
+from raysearch.model import Candidate, Pixels
+
+FOLDER = "RAYSEARCH_TRIAL"
+"""The variable that names the folder; without it there are no orders, and no trace."""
+ORDERS, TRACE = "orders.json", "trace"
+LEAK_BYTES = 2**30
+"""As the kernel would, a detector that leaks is killed here, if nothing else has ended it before."""
+
+
+class Obedient(Published):
+    """Searches as `published` does, for `seconds` longer each time."""
+
+    def __init__(self, seconds: float = 0.02) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def detect(self, pixels: Pixels) -> list[Candidate]:
+        """Return what `published` returns, if this process lives to do so."""
+        if folder := os.environ.get(FOLDER):
+            _leave_trace(Path(folder), pixels.obs_id)
+            _obey(Path(folder), pixels.obs_id)
+        time.sleep(self.seconds)
+        return super().detect(pixels)
+
+
+def _leave_trace(folder: Path, obs_id: str) -> None:
+    line = f"{time.time():.6f} {os.getpid()} {obs_id}\n"
+    descriptor = os.open(folder / TRACE, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, line.encode())  # in one piece, whoever else writes
+    os.close(descriptor)
+
+
+def _obey(folder: Path, obs_id: str) -> None:
+    order, _, once = json.loads((folder / ORDERS).read_text()).get(obs_id, "").partition(" ")
+    if once:
+        try:
+            (folder / f"{order}-{obs_id}").touch(exist_ok=False)
+        except FileExistsError:
+            return
+    match order:
+        case "segfault":
+            ctypes.string_at(0)
+        case "exit":
+            os._exit(3)
+        case "leak":
+            _leak()
+        case "wait":
+            time.sleep(3600)
+        case "spin":  # in C, with the GIL, for longer than the sun will shine
+            re.fullmatch("(a|a)*b", "a" * 100)
+
+
+def _leak() -> None:
+    held: list[np.ndarray] = []
+    while len(held) * 2**24 < LEAK_BYTES:
+        held.append(np.ones(2**21))
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)

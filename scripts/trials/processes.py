@@ -310,7 +310,6 @@ TRIALS = [
     _of("detector-detecting", "kill -9 of a detector in detection", _detector_in_detection, short=True),
     _of("detector-stream", "kill -9 of a detector in the middle of a stream", _slow_archive(_at(_in_stream(DETECTOR)), 0.05, 0.2)),
     _of("segfault", "a detector that segfaults on 2 observations, every time", _harmful("segfault", 2)),
-    _of("exit", "a detector that ends its process on an observation, every time", _harmful("exit", 1)),
     _of("leak", "a detector that grows by 1 GB on an observation, every time", _harmful("leak", 1)),
     _of(
         "leak-declared",

@@ -36,8 +36,9 @@ class Obedient(Published):
     def detect(self, pixels: Pixels) -> list[Candidate]:
         """Return what `published` returns, if this process lives to do so."""
         if folder := os.environ.get(FOLDER):
-            _leave_trace(Path(folder), pixels.obs_id)
-            _obey(Path(folder), pixels.obs_id)
+            order = _order(Path(folder), pixels.obs_id)
+            _leave_trace(Path(folder), pixels.obs_id)  # last: whoever sees it may kill this process, and the order is given already
+            _obey(order)
         time.sleep(self.seconds)
         return super().detect(pixels)
 
@@ -49,13 +50,18 @@ def _leave_trace(folder: Path, obs_id: str) -> None:
     os.close(descriptor)
 
 
-def _obey(folder: Path, obs_id: str) -> None:
+def _order(folder: Path, obs_id: str) -> str:
+    """Return what is ordered for an observation; an empty string for nothing, or for what was to be done once, and has been."""
     order, _, once = json.loads((folder / ORDERS).read_text()).get(obs_id, "").partition(" ")
     if once:
         try:
             (folder / f"{order}-{obs_id}").touch(exist_ok=False)
         except FileExistsError:
-            return
+            return ""
+    return str(order)
+
+
+def _obey(order: str) -> None:
     match order:
         case "segfault":
             ctypes.string_at(0)

@@ -149,10 +149,10 @@ def test_a_query_still_executing_is_waited_for(archive, monkeypatch):
     assert sum(request.path == "/api/v0/invoke" for request in archive.log()) == 6
 
 
-def test_a_query_that_never_ends_is_given_up(archive, hasty):
+def test_a_query_that_never_ends_is_given_up(archive, impatient):
     archive.set_faults(Faults(executing=1000))
     with pytest.raises(ArchiveUnavailable, match="had not finished"):
-        cubes(archive.services["mast"], patience=hasty).observations()
+        cubes(archive.services["mast"], patience=impatient).observations()
 
 
 @pytest.mark.parametrize(

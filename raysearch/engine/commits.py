@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from raysearch.engine.events import ShardDone, shard_done
 
-Write = Callable[[int, pa.Table, pa.Table, pa.Table], None]
+Commit = Callable[[int, pa.Table, pa.Table, pa.Table], None]
 """Takes a shard's number, candidates, outcomes and figures."""
 
 AT_ONCE = 8
@@ -32,7 +32,7 @@ class Commits:
         Told of each shard that was written; called from the thread that commits.
     """
 
-    def __init__(self, write: Write, tell: Callable[[ShardDone], None]) -> None:
+    def __init__(self, write: Commit, tell: Callable[[ShardDone], None]) -> None:
         self._write = write
         self._tell = tell
         self._executor = ThreadPoolExecutor(AT_ONCE, "raysearch-writing")

@@ -16,9 +16,9 @@ from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from raysearch.engine.actors import SHARDS_AT_ONCE, packed
 from raysearch.engine.backlog import Attempt, Backlog, Blame, Result
+from raysearch.engine.commits import Commit
 from raysearch.engine.crew import Crew
 from raysearch.engine.events import AtWork, Observer, Phase
-from raysearch.engine.inline import Commit
 from raysearch.engine.watch import LastWords
 from raysearch.errors import ConfigError, RaysearchError
 from raysearch.model import WORK_SCHEMA

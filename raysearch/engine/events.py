@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pyarrow as pa
 
@@ -41,6 +42,20 @@ class Totals:
     def left(self) -> int:
         """Observations without one."""
         return self.observations - self.done
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """What the parts add up to, as JSON values."""
+        return {
+            "observations": self.observations,
+            **{str(name): count for name, count in self.by_status.items()},
+            "candidates": self.candidates,
+            "bytes_read": self.bytes_read,
+            "requests": self.requests,
+            "retries": dict(self.retries),
+            "detect_seconds": round(self.detect_seconds, 3),
+            "figures_seconds": round(self.figures_seconds, 3),
+        }
 
 
 @dataclass(frozen=True, slots=True)

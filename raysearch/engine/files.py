@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -93,6 +94,11 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def timestamp() -> str:
+    """Return the time as the files of a run folder tell it: ISO 8601, UTC, to a second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def write_json(path: Place, value: Mapping[str, Any], *, once: bool = False) -> None:

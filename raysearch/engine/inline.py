@@ -13,13 +13,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from raysearch.engine.budget import Budget
+from raysearch.engine.commits import Commit
 from raysearch.engine.job import Fetched, Job, Shard
 from raysearch.engine.reads import Reads
 from raysearch.engine.signals import Alarm, TimeIsUp
 from raysearch.model import Observation, observations_from_arrow
-
-Commit = Callable[[int, pa.Table, pa.Table, pa.Table], None]
-"""Takes a shard's number, candidates, outcomes and figures."""
 
 
 def run_inline(job: Job, shards: Iterable[tuple[int, pa.Table]], commit: Commit, stopped: Callable[[], bool]) -> None:

@@ -19,7 +19,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import reduce
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,7 +28,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from raysearch.engine.events import Totals, added, shard_done
-from raysearch.engine.files import TORN, Place, map_arrow, write_arrow, write_json, write_whole
+from raysearch.engine.files import TORN, Place, map_arrow, timestamp, write_arrow, write_json, write_whole
 from raysearch.engine.locks import LOCK, Lock, locked
 from raysearch.engine.mending import mend
 from raysearch.engine.merge import Merger
@@ -84,17 +84,19 @@ _PACKAGES = ("raysearch", "ray", "numpy", "pyarrow", "astropy", "scipy")
 class Ledger:
     """A run folder open for writing, by one run at a time. Use it in a `with`, so that the folder is free again afterwards."""
 
-    def __init__(self, folder: Place, lock: Lock, run: dict[str, Any], schema: pa.Schema, notes: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Place, lock: Lock, run: dict[str, Any], schemas: Mapping[str, pa.Schema], notes: Sequence[str]
+    ) -> None:
         self._folder = folder
         self._lock = lock
         self._run = run
-        self._schema = schema
-        before, standing = status(folder), parts(folder)
+        self._schema = schemas[CANDIDATES]
+        standing = parts(folder)
+        before = status(folder, standing)
         self.resumed = replace(before, resumed=before.done)
         """What earlier sessions had done when this one began."""
         self.notes = tuple(notes)
         """What was damaged, and is done anew: a sentence for each part."""
-        schemas = {CANDIDATES: schema, FIGURES: FIGURE_SCHEMA, OUTCOMES: OUTCOME_SCHEMA}
         self._merger = Merger(folder, schemas, standing)
 
     @classmethod
@@ -149,7 +151,7 @@ class Ledger:
                 schemas = {CANDIDATES: candidate_schema, FIGURES: FIGURE_SCHEMA, OUTCOMES: OUTCOME_SCHEMA}
                 notes = mend(folder, work, int(run["shard_size"]), schemas)
                 _sweep(folder)  # after it: a merged part of another kind than the damaged one counts no longer
-                return cls(folder, lock, run, candidate_schema, notes)
+                return cls(folder, lock, run, schemas, notes)
             except BaseException:
                 lock.close()
                 raise
@@ -191,8 +193,8 @@ class Ledger:
         """Give the folder free; with totals, the run is over and run.json says so."""
         self._merger.close(finish=totals is not None)
         if totals is not None and not self._lock.closed:
-            self._run["finished"] = _now()
-            self._run["totals"] = _totals_json(totals)
+            self._run["finished"] = timestamp()
+            self._run["totals"] = {**totals.counts, "seconds": round(totals.seconds, 3), "resumed": totals.resumed}
             write_json(self._folder / RUN, self._run)
         self._lock.close()
 
@@ -274,10 +276,10 @@ def _is_query(query: Mapping[str, Any]) -> bool:
     return all(isinstance(text, str) for text in texts) and all(type(count) in (int, float) for count in counts)
 
 
-def status(folder: Place) -> Totals:
-    """Return how far a run has come, counted from its parts: right for finished, running and dead ones alike."""
+def status(folder: Place, now: Parts | None = None) -> Totals:
+    """Return how far a run has come, or had when these parts counted: right for finished, running and dead ones alike."""
     totals = Totals(int(read_run(folder)["observations"]))
-    return reduce(added, (shard_done(0, table) for table in outcome_tables(folder)), totals)
+    return reduce(added, (shard_done(0, table) for table in outcome_tables(folder, now)), totals)
 
 
 def _check_work(work: pa.Table) -> None:
@@ -335,7 +337,7 @@ def _header(config_hash: str, shard_size: int, observations: int, schema: pa.Sch
         "shard_size": shard_size,
         "candidate_columns": {field.name: str(field.type) for field in schema},
         "versions": dict(_versions()),
-        "started": _now(),
+        "started": timestamp(),
         "finished": None,
         "totals": None,
         **about,
@@ -381,22 +383,3 @@ def _sweep(folder: Place) -> None:
         over += [path for kind in PARTS for path in torn_parts(folder, kind)]
     for path in over:
         path.unlink(missing_ok=True)
-
-
-def _totals_json(totals: Totals) -> dict[str, Any]:
-    return {
-        "observations": totals.observations,
-        **{str(name): count for name, count in totals.by_status.items()},
-        "candidates": totals.candidates,
-        "bytes_read": totals.bytes_read,
-        "requests": totals.requests,
-        "retries": dict(totals.retries),
-        "detect_seconds": round(totals.detect_seconds, 3),
-        "figures_seconds": round(totals.figures_seconds, 3),
-        "seconds": round(totals.seconds, 3),
-        "resumed": totals.resumed,
-    }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

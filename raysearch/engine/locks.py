@@ -17,11 +17,10 @@ import threading
 import time
 import uuid
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from raysearch.engine.files import Place
+from raysearch.engine.files import Place, timestamp
 from raysearch.engine.s3 import S3Path, allow
 from raysearch.errors import RunFolderError
 
@@ -134,7 +133,7 @@ class Lease:
 
     def __init__(self, path: S3Path) -> None:
         self._path = path
-        self._holder = {**_process(), "since": datetime.now(UTC).isoformat(timespec="seconds"), "run": uuid.uuid4().hex}
+        self._holder = {**_process(), "since": timestamp(), "run": uuid.uuid4().hex}
         self._turn = threading.Lock()
         self._ended = threading.Event()
         self._lost = False

@@ -10,12 +10,11 @@ import json
 import math
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 from raysearch.engine.events import AtWork, Event, Phase, RunStarted, ShardDone
-from raysearch.engine.files import Place, write_json
+from raysearch.engine.files import Place, timestamp, write_json
 from raysearch.errors import RaysearchError, RunFolderError
 from raysearch.masking import masked
 
@@ -60,7 +59,7 @@ class ProgressFile:
         self._written = self._began - self._every_s
         self._writing = False
         self._told: dict[str, Any] = {
-            "state": "running", "reason": "", "written": "", "began": _now(), "seconds": 0.0, "resumed": 0, "done": 0,
+            "state": "running", "reason": "", "written": "", "began": timestamp(), "seconds": 0.0, "resumed": 0, "done": 0,
             "all_seconds": 0.0, "detector_seconds": float(before.get("detector_seconds", 0.0)),
             "last_commit": str(before.get("last_commit", "")), "doing": "",
             "detectors": 0, "loaders": 0, "nodes": 0, "shards_out": 0, "shards_left": 0,
@@ -68,15 +67,15 @@ class ProgressFile:
 
     def __call__(self, event: Event) -> None:
         """Take an event, and write if it is time."""
-        now = self._clock()
+        seen = self._clock()
         told = self._told
-        told["detector_seconds"] += told["detectors"] * (now - self._seen)
-        self._seen = now
+        told["detector_seconds"] += told["detectors"] * (seen - self._seen)
+        self._seen = seen
         match event:
             case RunStarted(totals, shards):
                 told.update(resumed=totals.done, done=totals.done, shards_left=shards)
             case ShardDone():
-                told.update(last_commit=_now(), shards_left=told["shards_left"] - 1, doing="")
+                told.update(last_commit=timestamp(), shards_left=told["shards_left"] - 1, doing="")
                 told["done"] += sum(event.by_status.values())
             case AtWork(detectors, loaders, nodes, shards):
                 told.update(detectors=detectors, loaders=loaders, nodes=nodes, shards_out=shards)
@@ -84,7 +83,7 @@ class ProgressFile:
                 told["doing"] = masked(text)
             case _:
                 pass
-        if now - self._written >= self._every_s and not self._writing:  # a signal handler may tell while it is being written
+        if seen - self._written >= self._every_s and not self._writing:  # a signal handler may tell while it is being written
             self._write()
 
     def __enter__(self) -> Self:
@@ -104,15 +103,10 @@ class ProgressFile:
         self._every_s = math.inf
 
     def _write(self) -> None:
-        now = self._clock()
-        self._written = now
-        seconds = now - self._began
-        self._told.update(written=_now(), seconds=round(seconds, 3), all_seconds=round(self._earlier_s + seconds, 3))
+        self._written = self._clock()
+        seconds = self._written - self._began
+        self._told.update(written=timestamp(), seconds=round(seconds, 3), all_seconds=round(self._earlier_s + seconds, 3))
         self._writing = True
         with contextlib.suppress(RunFolderError):  # a disk that is full ends the run where it costs results, not here
             write_json(self._folder / PROGRESS, self._told, once=True)
         self._writing = False
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

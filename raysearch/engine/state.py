@@ -99,7 +99,8 @@ def read_state(folder: Place) -> State:
     at_work = is_held(folder)  # before the parts are read: a run that ends meanwhile has committed all it will
     progress = read_progress(folder) or {}
     totals, whys = Totals(int(run["observations"])), _Reasons()
-    for table in outcome_tables(folder):
+    standing = parts(folder)
+    for table in outcome_tables(folder, standing):
         totals = added(totals, shard_done(0, table))
         whys.add(table)
     shards = -(-totals.observations // int(run["shard_size"]))
@@ -109,7 +110,7 @@ def read_state(folder: Place) -> State:
         run=run,
         totals=totals,
         shards=shards,
-        shards_left=shards - len(parts(folder).done),
+        shards_left=shards - len(standing.done),
         reasons=whys.sorted(),
         progress=progress,
         last_commit=_time(progress.get("last_commit", "")) or _last_part(folder),

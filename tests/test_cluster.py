@@ -67,6 +67,19 @@ def test_the_package_is_installed_with_the_versions_that_were_tested(config: dic
     assert not Path(source).name.isidentifier()  # in a login shell's folder Python would take it for the package
 
 
+def test_the_walk_on_one_machine_installs_nothing(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its nodes share the environment that it is started from, which an installation would replace by a copy."""
+    monkeypatch.syspath_prepend(ROOT / "scripts" / "trials")
+    import cluster  # type: ignore[import-not-found,unused-ignore]
+
+    here = cluster.on_this_host(config, tmp_path, 8265)
+    commands = [command for name, commands in here.items() if name.endswith("_commands") for command in commands]
+    assert any(command.startswith("ln -sfn") for command in commands)
+    assert not [
+        command for command in commands if any(word in command for word in ("pip", "install", "apt", "-m venv", "ray stop"))
+    ]
+
+
 def test_nodes_have_the_environment_that_was_measured() -> None:
     environment = _node_environment()
     told = {name: environment.get(name) for name in ("RAY_free_objects_batch_size", "RAY_USAGE_STATS_ENABLED")}

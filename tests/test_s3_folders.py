@@ -6,8 +6,11 @@ import pytest
 from astropy.table import Table
 
 from raysearch import Result, Search, cli, pages
+from raysearch.engine import locks, s3
 from raysearch.engine.files import place
-from raysearch.testing import LocalArchive, demo_holdings
+from raysearch.engine.locks import LOCK
+from raysearch.engine.s3 import S3Path
+from raysearch.testing import Faults, LocalArchive, demo_holdings
 from raysearch.testing.spherex_sky import spherex_sky
 
 MEASURED = ["seconds", "figures_seconds", "detect_seconds", "retries"]
@@ -70,6 +73,52 @@ def test_a_search_into_s3_and_all_that_follows(bucket, s3_folder, jets, tmp_path
     assert cli.main(["run", "jets", "--out", out, "--since", out, *jets]) == 2
     assert cli.main(["run", "jets", "--out", out, "--limit", "2", *jets]) == 2
     assert "holds the same search over another work list" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def undisturbed(jets, tmp_path_factory):
+    out = tmp_path_factory.mktemp("here") / "run"
+    assert cli.main(["run", "jets", "--out", str(out), *jets]) == 1
+    return Result(out)
+
+
+def as_undisturbed(there, undisturbed):
+    same(undisturbed, there, "candidates")
+    same(undisturbed, there, "outcomes", MEASURED)
+
+
+def test_half_of_all_requests_fail_and_listings_come_in_pages_of_two(bucket, s3_folder, jets, undisturbed, monkeypatch):
+    monkeypatch.setattr(s3, "FIRST_PAUSE_S", 0.01)
+    struck = {"500": 0.1, "503": 0.2, "reset": 0.1, "lost": 0.1}
+    bucket.set_faults(Faults(chance=struck, s3_limit=2, seed=1))
+    assert cli.main(["run", "jets", "--out", s3_folder, *jets]) == 1
+    bucket.set_faults(Faults(s3_limit=2))
+    as_undisturbed(Result(s3_folder), undisturbed)
+    assert [request.status for request in bucket.log()].count(503) > 5
+
+
+@pytest.mark.usefixtures("bucket")
+def test_who_loses_its_lease_in_mid_run_writes_nothing_more(s3_folder, jets, undisturbed, monkeypatch, capsys):
+    write, folder = S3Path.write_bytes, place(s3_folder)
+
+    def taken_over(path, content, **more):
+        if path.name == "part-000001.arrow":
+            write(folder / LOCK, json.dumps({"run": "another", "host": "far", "machine": "far", "pid": 1}).encode())
+        return write(path, content, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(S3Path, "write_bytes", taken_over)
+        patch.setattr(locks, "TRUST_S", -1.0)  # as after S3, or the machine, was away for long: every write asks first
+        assert cli.main(["run", "jets", "--out", s3_folder, *jets]) == 2
+    assert f"{s3_folder} was taken over by another run" in capsys.readouterr().err
+    assert "part-000001.arrow" not in [path.name for kind in ("candidates", "outcomes") for path in (folder / kind).iterdir()]
+    assert json.loads((folder / LOCK).read_text())["run"] == "another"
+
+    assert cli.main(["run", "jets", "--out", s3_folder, *jets]) == 2
+    assert "another run is at work" in capsys.readouterr().err
+    (folder / LOCK).unlink()
+    assert cli.main(["run", "jets", "--out", s3_folder, *jets]) == 1
+    as_undisturbed(Result(s3_folder), undisturbed)
 
 
 @pytest.mark.usefixtures("bucket")

@@ -1,9 +1,10 @@
 """One run at a time in a run folder: a lock of the file system, or a lease in S3.
 
 A lease is an object that its holder writes anew every `BEAT_S`, each time in place of the very one it wrote before (`If-Match`), so
-that nobody else can have written it in between. A holder that could not do so for `TRUST_S` writes nothing more until it could
-again; others may take the lease over once it is older than `LEASE_S`. As that is longer, there are never two who write, whatever
-happens to the network, or to a machine that sleeps in between.
+that nobody else can have written it in between; and each time with another content, hence another ETag, so that nobody takes over
+what has been renewed since he looked. A holder that could not do so for `TRUST_S` writes nothing more until it could again; others
+may take the lease over once it is older than `LEASE_S`. As that is longer, there are never two who write, whatever happens to the
+network, or to a machine that sleeps in between. How old it is, S3 tells by its own clock: those of the machines may be wrong.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import threading
 import time
 import uuid
 from contextlib import suppress
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -31,6 +34,10 @@ TRUST_S = 60.0
 """How long a holder trusts in its lease without having renewed it."""
 LEASE_S = 90.0
 """After how long without a renewal others may take it over; what was sent before `TRUST_S` ended has arrived or failed by then."""
+TRIES = 5
+"""How often what stands is looked at anew after a condition did not hold: more often, somebody else would be as fast each time."""
+NO_ETAG = f'"{"0" * 32}"'
+"""That of no object."""
 
 
 class Lock(Protocol):
@@ -134,11 +141,13 @@ class Lease:
     def __init__(self, path: S3Path) -> None:
         self._path = path
         self._holder = {**_process(), "since": timestamp(), "run": uuid.uuid4().hex}
+        self._beats = count()
         self._turn = threading.Lock()
         self._ended = threading.Event()
         self._lost = False
         self._renewed = _clock()
         self._etag = self._taken()
+        self._prove()
         path.bucket.guard = self.check
         self._beating = threading.Thread(target=self._beat, name="raysearch-lease", daemon=True)
         self._beating.start()
@@ -161,8 +170,8 @@ class Lease:
         self._ended.set()
         self._beating.join()
         self._path.bucket.guard = allow
-        with suppress(RunFolderError, OSError):
-            self._path.write_bytes(self._content(run=""), once=True, guarded=False, IfMatch=self._etag)
+        with suppress(RunFolderError):
+            self._renew(run="")
 
     @property
     def closed(self) -> bool:
@@ -170,55 +179,69 @@ class Lease:
         return self._ended.is_set()
 
     def _content(self, **other: str) -> bytes:
-        return json.dumps({**self._holder, **other}, indent=2).encode()
+        return json.dumps({**self._holder, "beat": next(self._beats), **other}, indent=2).encode()
 
     def _taken(self) -> str:
-        """Take the lease, and return its ETag; S3 must prove that it heeds conditions."""
-        try:
-            etag = self._path.write_bytes(self._content(), IfNoneMatch="*")
-        except FileExistsError:
-            etag = self._taken_over()
-        with suppress(FileExistsError):
-            self._path.write_bytes(self._content(), IfNoneMatch="*")
-            raise RunFolderError(
-                f"{self._path}: this S3 service overwrites what it is told to leave (If-None-Match), and could not keep two runs "
-                "in one folder apart; write to a local folder"
-            )
-        return etag
+        """Take the lease, and return its ETag."""
+        for _ in range(TRIES):
+            with suppress(FileExistsError):  # there is one: of another run, or our own, if the answer was lost
+                return self._path.write_bytes(self._content(), IfNoneMatch="*")
+            with suppress(FileExistsError, FileNotFoundError):  # another was faster, or the answer was lost; or it was removed
+                return self._taken_over()
+        raise self._contradicted()
 
     def _taken_over(self) -> str:
         """Take the lease of a holder that has given it free, or is dead, and return its ETag."""
-        while True:
-            stored = self._path.read()
-            holder = _parsed(stored.content)
-            if holder.get("run") == self._holder["run"]:  # the answer to our own request was lost
-                return stored.etag
-            if _lives(holder, stored.age_s):
-                raise _in_use(
-                    self._path.parent,
-                    f" (on {holder.get('host')}, process {holder.get('pid')}, since {holder.get('since')}; it showed itself "
-                    f"{stored.age_s:.0f} s ago, and {LEASE_S:.0f} s after the last time it counts as dead)",
+        stored = self._path.read()
+        holder = _parsed(stored.content)
+        if holder.get("run") == self._holder["run"]:
+            return stored.etag
+        if _lives(holder, stored.age_s):
+            raise _in_use(
+                self._path.parent,
+                f" (on {holder.get('host')}, process {holder.get('pid')}, since {holder.get('since')}; it showed itself "
+                f"{stored.age_s:.0f} s ago, and {LEASE_S:.0f} s after the last time it counts as dead)",
+            )
+        return self._path.write_bytes(self._content(), IfMatch=stored.etag)
+
+    def _prove(self) -> None:
+        """Have S3 prove that it heeds conditions: some services, and proxies before them, write whatever the condition."""
+        write = self._path.write_bytes
+        for told, against in (("If-None-Match", partial(write, IfNoneMatch="*")), ("If-Match", partial(write, IfMatch=NO_ETAG))):
+            with suppress(FileExistsError, FileNotFoundError):
+                against(self._content())
+                raise RunFolderError(
+                    f"{self._path}: this S3 service overwrites what it is told to leave ({told}), and could not keep two runs "
+                    "in one folder apart; take a newer version of it, or write to a local folder"
                 )
-            with suppress(FileExistsError):  # another was faster, or the answer was lost: look again
-                return self._path.write_bytes(self._content(), IfMatch=stored.etag)
+
+    def _contradicted(self) -> RunFolderError:
+        return RunFolderError(
+            f"{self._path}: this S3 service refuses again and again to replace what it says stands there (If-Match): see whether "
+            "a proxy before it changes ETags, or write to a local folder"
+        )
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_S) and not self._lost:
             with suppress(RunFolderError):  # the next write tells
                 self._renew()
 
-    def _renew(self) -> None:
+    def _renew(self, **other: str) -> None:
         """Write the lease anew in place of the one that was written last."""
         with self._turn:
-            while not self._lost:
+            for _ in range(TRIES):
+                if self._lost:
+                    break
                 began = _clock()
                 try:
-                    self._etag = self._path.write_bytes(self._content(), once=True, guarded=False, IfMatch=self._etag)
+                    self._etag = self._path.write_bytes(self._content(**other), once=True, guarded=False, IfMatch=self._etag)
                 except (FileExistsError, FileNotFoundError):
                     self._lost = not self._adopted()
                 else:
                     self._renewed = began
                     return
+            if not self._lost:
+                raise self._contradicted()
             raise RunFolderError(
                 f"{self._path.parent} was taken over by another run, because this one could not reach S3 for {LEASE_S:.0f} s, "
                 f"or its {LOCK} was removed; this one writes nothing more"

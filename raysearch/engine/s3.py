@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import mimetypes
+import os
 import random
 import re
 import time
@@ -36,15 +37,9 @@ AT_ONCE = 16
 
 _T = TypeVar("_T")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_TRANSIENT_STATUS = {408, 429, 500, 502, 503, 504}
-_TRANSIENT_CODES = {
-    "SlowDown",
-    "RequestTimeout",
-    "Throttling",
-    "ThrottlingException",
-    "ConditionalRequestConflict",
-    "OperationAborted",
-}
+_TRANSIENT_STATUS = {408, 409, 429, 500, 502, 503, 504}
+"""409: another write is under way, and this one was not done; to be sent again (Amazon S3 API reference, PutObject)."""
+_TRANSIENT_CODES = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException"}
 _CURES = {
     "NoSuchBucket": "there is no such bucket; make it, or choose another",
     "AccessDenied": "access is denied: the credentials need s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject and "
@@ -53,7 +48,8 @@ _CURES = {
     "InvalidAccessKeyId": "the credentials are wrong: see AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret",
     "RequestTimeTooSkewed": "the clock of this machine is wrong: set it",
     "PermanentRedirect": "the bucket lies in another region: set AWS_REGION to its own",
-    "NotImplemented": "this S3 service lacks a request that run folders need",
+    "NotImplemented": "this S3 service lacks a request that run folders need, such as conditional writes (If-None-Match, "
+    "If-Match), which keep two runs in one folder apart: take a newer version of it, another service, or a local folder",
 }
 """Code of S3's error -> what is wrong, and how to mend it."""
 _SAME = {
@@ -68,6 +64,12 @@ _SAME = {
     "IllegalLocationConstraintException": "PermanentRedirect",
 }
 """Codes with the same cure; an answer to HEAD has no body, and its code is its status."""
+
+
+_UNSPEAKABLE = "Invalid header value"
+"""So Python's http.client begins, and goes on with a key or token that has a line break in it."""
+_LASTING = ("CERTIFICATE_VERIFY_FAILED", _UNSPEAKABLE)
+"""What errors of connections say that do not pass."""
 
 
 class Unreachable(RunFolderError):
@@ -275,6 +277,7 @@ class Bucket:
         session.register_component("data_loader", _descriptions())
         return session.create_client(
             "s3",
+            region_name=os.environ.get("AWS_REGION") or None,  # botocore looks for AWS_DEFAULT_REGION alone
             config=Config(
                 connect_timeout=CONNECT_S,
                 read_timeout=READ_S,
@@ -318,6 +321,12 @@ class Bucket:
                     raise Unreachable(
                         f"{path}: S3 cannot be reached ({_told(exc)}), {tries}; what was done before is safe, run again to continue"
                     ) from exc
+            except RecursionError as exc:  # botocore's, in search of the region, where the service does not tell it
+                raise RunFolderError(f"{SCHEME}{self.name}: {_CURES['PermanentRedirect']}") from exc
+            except (OSError, ValueError, RuntimeError) as exc:  # botocore's own, of settings and of who hands out credentials
+                raise RunFolderError(
+                    f"{path}: the settings of AWS are wrong ({masked(str(exc))}): see AWS_ENDPOINT_URL_S3, AWS_PROFILE and ~/.aws"
+                ) from exc
             time.sleep(pause)
 
     def __eq__(self, other: object) -> bool:
@@ -366,7 +375,9 @@ def _is_transient(exc: Exception) -> bool:
     if isinstance(exc, ClientError):
         status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         return status in _TRANSIENT_STATUS or _code(exc) in _TRANSIENT_CODES
-    return isinstance(exc, ConnectionError | HTTPClientError | IncompleteReadError) and "CERTIFICATE_VERIFY_FAILED" not in str(exc)
+    if any(word in str(exc) for word in _LASTING):
+        return False
+    return isinstance(exc, ConnectionError | HTTPClientError | IncompleteReadError)
 
 
 def _code(exc: Any) -> str:
@@ -383,7 +394,7 @@ def _refusal(path: S3Path, exc: Exception) -> Exception:
     code = _code(exc)
     if code in {"404", "NoSuchKey"}:
         return FileNotFoundError(2, "there is no such file", str(path))
-    if code in {"412", "PreconditionFailed"}:
+    if code in {"412", "PreconditionFailed", "304"}:  # 304: MinIO until 2024 (its issue 19442)
         return FileExistsError(17, "another file stands there", str(path))
     where = f"{SCHEME}{path.bucket.name}" if code in {"NoSuchBucket", "PermanentRedirect"} else str(path)
     return RunFolderError(f"{where}: {_CURES.get(code) or _told(exc)}")
@@ -393,9 +404,28 @@ def _told(exc: Exception) -> str:
     """Return in words what botocore says."""
     from botocore import exceptions
 
-    if isinstance(exc, exceptions.NoCredentialsError | exceptions.PartialCredentialsError | exceptions.ProfileNotFound):
-        return f"no AWS credentials ({exc}): set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret, or give the machine a role"
     if isinstance(exc, exceptions.ClientError):
         error = exc.response.get("Error", {})
         return masked(f"{error.get('Code', '')}: {error.get('Message', '')}".strip(": "))
+    if _UNSPEAKABLE in str(exc):
+        return "the credentials have a line break in them: see AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN"
+    if "CERTIFICATE_VERIFY_FAILED" in str(exc):
+        return f"{masked(str(exc))}: where the service has an authority of its own, set AWS_CA_BUNDLE to its certificate"
+    if isinstance(exc, _without_credentials()):
+        return (
+            f"no AWS credentials ({masked(str(exc))}): set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret, run `aws sso login`, "
+            "or give the machine a role"
+        )
     return masked(str(exc))
+
+
+def _without_credentials() -> tuple[type[Exception], ...]:
+    from botocore import exceptions
+
+    return (
+        exceptions.NoCredentialsError,
+        exceptions.PartialCredentialsError,
+        exceptions.ProfileNotFound,
+        exceptions.CredentialRetrievalError,
+        exceptions.SSOError,
+    )

@@ -11,14 +11,14 @@ from typing import Any, Literal, get_args
 Service = Literal["simbad", "mast", "irsa", "heasarc", "registry", "s3"]
 ObjectFault = Literal[
     "403", "404", "416", "429", "500", "503", "silent", "stall", "drip", "reset", "truncate", "short", "long", "whole",
-    "redirect", "elsewhere", "loop", "replaced", "expired", "lost",
+    "redirect", "elsewhere", "loop", "replaced", "expired", "skewed", "gone", "lost",
 ]  # fmt: skip
 """Numbers are answered, 429 with a Retry-After of a second. `silent`: nothing comes; a stall falls silent, a reset breaks and a
 truncate closes the connection half way through the body; `drip`: ten bytes a second; `short`: half of what was asked for comes,
 with a Content-Length of just that; `long`: less than the Content-Length; `whole`: the whole file, whatever range was asked for.
 `redirect`: to another address here, `elsewhere`: on another host (localhost), `loop`: to itself. `replaced`: the file is another
-version, its pixels the same but all of them one block further on. `expired`: the credentials are; `lost`: what is written stands,
-but the connection breaks before the answer."""
+version, its pixels the same but all of them one block further on. `expired`: the credentials are; `skewed`: the client's clock is
+wrong; `gone`: the bucket is; `lost`: what is written stands, but the connection breaks before the answer."""
 ServiceFault = Literal["error", "429", "500", "503", "504", "html", "hang", "truncated", "half", "empty"]
 """`error`: status 400 with a VOTable that says why; `html`: status 200 with a page; `truncated`: status 200 with half a VOTable;
 `half`: the connection closes half way through it; `empty`: no rows, whatever there is."""
@@ -84,6 +84,8 @@ class Faults:
     """Of HEASARC's datalink."""
     registry: ServiceFault | None = None
     """Of the registry's queries."""
+    s3_limit: int | None = None
+    """Names S3 lists in one answer at most."""
     after: int = 0
     """How many requests of each of `keys` pass before its fault strikes."""
     strikes: int | None = None

@@ -10,13 +10,15 @@ import argparse
 import json
 import math
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import buckets
 import disk
 import inputs
 import network
@@ -29,9 +31,19 @@ from rig import FEW, OBSERVATIONS, Came, Rig, Tally, Trial, rig
 
 from raysearch.errors import RaysearchError
 
-TRIALS: list[Trial] = [*processes.TRIALS, *nodes.TRIALS, *network.TRIALS, *disk.TRIALS, *inputs.TRIALS]
+TRIALS: list[Trial] = [
+    *processes.TRIALS,
+    *nodes.TRIALS,
+    *network.TRIALS,
+    *disk.TRIALS,
+    *buckets.TRIALS,
+    *inputs.TRIALS,
+]
 TRIES = 3
 """Times to wait for the moment of a fault."""
+BESIDE = "network"
+WITHOUT_RECOVERY = ("disk", "files", "configuration")
+"""Areas whose rows tell no recovery: those of `BESIDE`, which tell none either, are made at the same time."""
 AREAS = list(dict.fromkeys(trial.area for trial in TRIALS))
 
 
@@ -115,7 +127,7 @@ def main() -> int:
     if options.docs and len(chosen) < len(TRIALS):
         parser.error("the page shows every fault: --docs goes with neither --area, --only nor --short")
     began = time.monotonic()
-    rows = list(_rows(chosen, options.seed, FEW if options.short else OBSERVATIONS))
+    rows = made(chosen, options.seed, FEW if options.short else OBSERVATIONS)
     bad = [row for row in rows if row.verdict != "good"]
     print(f"{len(rows)} faults in {(time.monotonic() - began) / 60:.1f} minutes, {len(rows) - len(bad)} as they should be")
     if options.json:
@@ -126,14 +138,39 @@ def main() -> int:
     return int(bool(bad))
 
 
-def _rows(trials: Sequence[Trial], seed: int, observations: int) -> Iterator[Row]:
-    """Make one fault after the other, say what came of each, and yield it; the runs are kept where one is not as it should be."""
+def made(trials: Sequence[Trial], seed: int, observations: int) -> list[Row]:
+    """Make faults and return what came of them, in the order of `TRIALS`; what the network does to searches in a process beside."""
+    beside = [trial for trial in trials if trial.area == BESIDE]
+    rest = [trial for trial in trials if trial.area in WITHOUT_RECOVERY]
+    if not (beside and rest):
+        return list(_rows(trials, seed, observations))
+    rows = list(_rows([trial for trial in trials if trial not in (*beside, *rest)], seed, observations))
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "rows.json"
+        command = [sys.executable, __file__, "--seed", str(seed), "--json", str(written)]
+        command += [word for trial in beside for word in ("--only", trial.name)]
+        with subprocess.Popen(command) as other:
+            rows += _rows(rest, seed, observations, [other.pid])
+        rows += [Row(**row) for row in json.loads(written.read_text())]
+    places = [(trial.area, trial.name) for trial in TRIALS]
+    return sorted(rows, key=lambda row: places.index((row.area, row.name)))
+
+
+def _rows(trials: Sequence[Trial], seed: int, observations: int, beside: Collection[int] = ()) -> Iterator[Row]:
+    """Make one fault after the other, say what came of each, and yield it; the runs are kept where one is not as it should be.
+
+    Processes `beside` are none of theirs, and go on.
+    """
+    if not trials:
+        return
     folder = Path(tempfile.mkdtemp(prefix="raysearch-faults-"))
     good = True
-    with rig(folder, seed, observations) as made:
+    with rig(folder, seed, observations) as set_up:
+        set_up.children.update(beside)
+        set_up.kept.update(beside)
         for trial in trials:
             began = time.monotonic()
-            row = tried(trial, made)
+            row = tried(trial, set_up)
             _say(row, time.monotonic() - began)
             good = good and row.verdict == "good"
             yield row

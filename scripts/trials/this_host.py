@@ -1,6 +1,7 @@
 """A provider of nodes for Ray's cluster launcher that are all on this host: each a folder for a HOME and a loopback address.
 
-What a node runs is known by its environment, and ended by that: nothing else on the host is touched.
+What a node runs is known by its environment, and ended by that: nothing else on the host is touched. Its processes see a boot_id of
+its own where Linux tells that of the host (by `unshare`): so leases of run folders take the nodes for machines, as elsewhere.
 """
 # ruff: noqa: ARG002, PTH111 - the signatures are Ray's; and a Path would drop the slash at the end, which rsync goes by
 
@@ -8,6 +9,7 @@ import json
 import os
 import shlex
 import subprocess
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from ray.autoscaler.command_runner import CommandRunnerInterface
 from ray.autoscaler.node_provider import NodeProvider
 
 MARK = "RAYSEARCH_NODE"
+BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Provider(NodeProvider):
@@ -57,6 +60,7 @@ class Provider(NodeProvider):
         for _ in range(count):
             node = f"127.0.0.{1 + len(self.homes())}"
             (self.folder / node).mkdir()
+            boot(self.folder / node)
             self.set_node_tags(node, tags)
 
     def terminate_node(self, node_id: str) -> None:
@@ -89,8 +93,9 @@ class Shell(CommandRunnerInterface):
         )
         own = {"HOME": str(self.home), MARK: str(self.home), "NODE_IP": self.home.name, "RAY_TMPDIR": str(self.home.parent)}
         kept = {name: os.environ[name] for name in ("PYTHONPATH", "LANG") if name in os.environ}
+        mounted = ["unshare", "--mount", "--map-root-user", "sh", "-c", f'mount --bind "$1" {BOOT} && shift && exec "$@"', "sh"]
         done = subprocess.run(
-            ["bash", "--login", "-c", exports + cmd],
+            [*mounted, str(_boot_id(self.home)), "bash", "--login", "-c", exports + cmd],
             env=own | kept,
             cwd=self.home,
             stdin=subprocess.DEVNULL,
@@ -111,6 +116,15 @@ class Shell(CommandRunnerInterface):
 
     def _here(self, path: str) -> str:
         return path.replace("~", str(self.home), 1)
+
+
+def _boot_id(home: Path) -> Path:
+    return home.with_name(f"{home.name}.boot_id")  # no suffix: an address has points of its own
+
+
+def boot(home: Path) -> None:
+    """Make a node another machine than it was, for whoever looks from now on."""
+    _boot_id(home).write_text(f"{uuid.uuid4()}\n")
 
 
 def processes(home: Path) -> list[psutil.Process]:

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from raysearch.engine import locks
 from raysearch.engine.locks import LOCK, FileLock, Lease, is_held, locked
-from raysearch.engine.s3 import S3Path, s3_path
+from raysearch.engine.s3 import S3Path, Stored, s3_path
 from raysearch.errors import RunFolderError
 from raysearch.testing import Faults, LocalArchive
 
@@ -138,15 +139,79 @@ def test_a_machine_that_slept_trusts_nothing(folder: S3Path, bucket: LocalArchiv
     lock.close()
 
 
-def test_an_s3_that_heeds_no_conditions_is_refused(folder: S3Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("unheeded", "told"), [("IfNoneMatch", "If-None-Match"), ("IfMatch", "If-Match")])
+def test_an_s3_that_does_not_heed_a_condition_is_refused(
+    folder: S3Path, monkeypatch: pytest.MonkeyPatch, unheeded: str, told: str
+) -> None:
     write = S3Path.write_bytes
 
-    def careless(path: S3Path, content: bytes, **other: object) -> str:
-        return write(path, content)
+    def careless(path: S3Path, content: bytes, **other: Any) -> str:
+        return write(path, content, **{name: value for name, value in other.items() if name != unheeded})
 
     monkeypatch.setattr(S3Path, "write_bytes", careless)
-    with pytest.raises(RunFolderError, match="overwrites what it is told to leave"):
+    with pytest.raises(RunFolderError, match=rf"overwrites what it is told to leave \({told}\)"):
         Lease(folder / LOCK)
+
+
+def test_an_s3_that_contradicts_itself_is_told(folder: S3Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As behind a proxy that changes ETags: what stands can never be replaced."""
+    lock = locked(folder)
+    write = S3Path.write_bytes
+
+    def stubborn(path: S3Path, content: bytes, **other: Any) -> str:
+        if "IfMatch" in other:
+            raise FileExistsError
+        return write(path, content, **other)
+
+    monkeypatch.setattr(S3Path, "write_bytes", stubborn)
+    monkeypatch.setattr(locks, "TRUST_S", -1.0)
+    with pytest.raises(RunFolderError, match="a proxy before it changes ETags"):
+        (folder / "part").write_bytes(b"1")
+    monkeypatch.setattr(locks, "LEASE_S", -1.0)
+    with pytest.raises(RunFolderError, match="a proxy before it changes ETags"):
+        locked(again(folder))
+    lock.close()
+
+
+def test_a_lease_that_is_renewed_just_then_is_not_taken_over(folder: S3Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its holder was frozen for long, and comes back between the other's look and its grasp."""
+    lock = locked(folder)
+    assert isinstance(lock, Lease)
+    lives = locks._lives
+
+    def comes_back(*_: object) -> bool:
+        monkeypatch.setattr(locks, "_lives", lives)
+        lock._renew()
+        return False
+
+    monkeypatch.setattr(locks, "_lives", comes_back)
+    with pytest.raises(RunFolderError, match="another run is at work"):
+        locked(again(folder))
+    lock._renew()
+    lock.close()
+
+
+def test_a_lease_that_is_removed_just_then_is_taken(folder: S3Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere(folder)
+    read = S3Path.read
+
+    def removed(path: S3Path) -> Stored:
+        again(folder).bucket.ask(path, lambda client, where: client.delete_object(**where))
+        monkeypatch.setattr(S3Path, "read", read)
+        return read(path)
+
+    monkeypatch.setattr(S3Path, "read", removed)
+    locked(folder).close()
+
+
+def test_a_folder_is_given_free_though_an_answer_was_lost(folder: S3Path, bucket: LocalArchive) -> None:
+    lock = locked(folder)
+    assert isinstance(lock, Lease)
+    bucket.set_faults(Faults(keys={(folder / LOCK).key: "lost"}, strikes=1))
+    with pytest.raises(RunFolderError, match="S3 cannot be reached"):
+        lock._renew()
+    lock.close()
+    assert not json.loads((again(folder) / LOCK).read_bytes())["run"]
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])

@@ -1,5 +1,12 @@
 """Folders in S3: one request for each file, retried or told with its cure."""
 
+import json
+import shlex
+import threading
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
 import pytest
 
 from raysearch.engine import s3
@@ -108,7 +115,12 @@ def test_what_fails_in_passing_is_tried_again(bucket: LocalArchive, folder: S3Pa
 
 @pytest.mark.parametrize(
     ("fault", "told"),
-    [("403", "access is denied: the credentials need s3:ListBucket"), ("expired", "credentials have expired: renew them")],
+    [
+        ("403", "access is denied: the credentials need s3:ListBucket"),
+        ("expired", "credentials have expired: renew them"),
+        ("skewed", "the clock of this machine is wrong: set it"),
+        ("gone", "s3://runs: there is no such bucket; make it"),
+    ],
 )
 def test_what_fails_for_good_is_told_with_its_cure(bucket: LocalArchive, folder: S3Path, fault: str, told: str) -> None:
     path = folder / "file"
@@ -188,3 +200,177 @@ def test_a_password_in_an_address_is_not_told() -> None:
 
 def test_buckets_of_one_name_are_one() -> None:
     assert Bucket("runs") == Bucket("runs") != Bucket("other")
+
+
+Answer = tuple[int, Mapping[str, str], str]
+"""Status, headers, and the code of S3's error."""
+
+
+class Scripted(ThreadingHTTPServer):
+    """A service that gives one answer after the other, and afterwards takes everything; it keeps the headers that it was sent."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answers: list[Answer] = []
+        self.wanted_region = ""
+        self.asked: list[dict[str, str]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def answer(self, headers: Mapping[str, str]) -> Answer:
+        self.asked.append({name.lower(): value for name, value in headers.items()})
+        in_region = f"/{self.wanted_region}/" in self.asked[-1]["authorization"]
+        return self.answers.pop(0) if self.answers and not (self.wanted_region and in_region) else (200, {"ETag": '"1"'}, "")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Scripted
+    protocol_version = "HTTP/1.1"  # else clients wait for a "100 Continue" that never comes
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        status, headers, code = self.server.answer(dict(self.headers))
+        region = f"<Region>{self.server.wanted_region}</Region>" if code == "AuthorizationHeaderMalformed" else ""
+        body = f"<Error><Code>{code}</Code><Message>why</Message>{region}</Error>".encode() if code else b""
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_PUT  # noqa: N815 - http.server looks for it
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def service(folder: S3Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
+    with Scripted() as scripted:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", scripted.url)
+        thread = threading.Thread(target=scripted.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield scripted
+        scripted.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("code", ["ConditionalRequestConflict", "OperationAborted", ""])
+def test_a_write_that_met_another_is_sent_again(service: Scripted, folder: S3Path, code: str) -> None:
+    service.answers = [(409, {}, code)] * 2
+    assert folder.write_bytes(b"1", IfMatch='"0"') == '"1"'
+    assert [headers["if-match"] for headers in service.asked] == ['"0"'] * 3
+
+
+def test_a_service_without_conditional_writes_is_told(service: Scripted, folder: S3Path) -> None:
+    service.answers = [(501, {}, "NotImplemented")]
+    with pytest.raises(RunFolderError, match=r"lacks .* conditional writes \(If-None-Match, If-Match\).* or a local folder"):
+        folder.write_bytes(b"1", IfNoneMatch="*")
+    assert len(service.asked) == 1
+
+
+@pytest.mark.parametrize("answer", [(412, {}, "PreconditionFailed"), (304, {}, "")])
+def test_however_a_service_says_that_another_file_stands_there(service: Scripted, folder: S3Path, answer: Answer) -> None:
+    service.answers = [answer]
+    with pytest.raises(FileExistsError):
+        folder.write_bytes(b"1", IfNoneMatch="*")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (301, {"x-amz-bucket-region": "eu-west-1"}, "PermanentRedirect"),
+        (307, {"x-amz-bucket-region": "eu-west-1"}, "TemporaryRedirect"),
+        (400, {}, "AuthorizationHeaderMalformed"),
+    ],
+)
+def test_a_bucket_of_another_region_is_followed_to_it(service: Scripted, folder: S3Path, answer: Answer) -> None:
+    service.wanted_region, service.answers = "eu-west-1", [answer] * 9
+    for _ in range(2):
+        folder.write_bytes(b"1")
+    assert ["/eu-west-1/" in headers["authorization"] for headers in service.asked] == [False, True, True]
+
+
+def test_a_bucket_whose_region_nobody_tells_is_told(service: Scripted, folder: S3Path) -> None:
+    service.answers = [(301, {}, "PermanentRedirect")] * 999
+    with pytest.raises(RunFolderError, match="s3://runs: the bucket lies in another region: set AWS_REGION"):
+        folder.write_bytes(b"1")
+
+
+@pytest.mark.parametrize("name", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_the_region_may_be_told(service: Scripted, folder: S3Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "eu-west-1")
+    folder.write_bytes(b"1")
+    assert "/eu-west-1/" in service.asked[0]["authorization"]
+
+
+def test_a_token_of_a_session_is_sent(service: Scripted, folder: S3Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "of an hour")
+    folder.write_bytes(b"1")
+    assert service.asked[0]["x-amz-security-token"] == "of an hour"
+
+
+def a_profile(monkeypatch: pytest.MonkeyPatch, file: Path, *lines: str) -> None:
+    """Have credentials and settings come from a profile alone."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    file.write_text("\n".join(["[profile mine]", *lines]))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+
+
+def test_a_profile_has_keys_region_and_endpoint(
+    service: Scripted, folder: S3Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    keys = ["aws_access_key_id = ours", "aws_secret_access_key = SECRET", "aws_session_token = of an hour"]
+    a_profile(monkeypatch, tmp_path / "config", *keys, "region = eu-west-1", f"endpoint_url = {service.url}")
+    folder.write_bytes(b"1")
+    (headers,) = service.asked
+    assert "Credential=ours/" in headers["authorization"]
+    assert "/eu-west-1/" in headers["authorization"]
+    assert headers["x-amz-security-token"] == "of an hour"
+
+
+def test_credentials_that_a_program_hands_out(
+    service: Scripted, folder: S3Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One that is not there is no missing file of the run folder, and what it hands out may have expired."""
+    told = {"Version": 1, "AccessKeyId": "ours", "SecretAccessKey": "SECRET", "SessionToken": "SECRET"}
+    (tmp_path / "old.json").write_text(json.dumps({**told, "Expiration": "2020-01-01T00:00:00Z"}))
+    (tmp_path / "odd.json").write_text("SECRET")
+    commands = [f"cat {shlex.quote(str(tmp_path / name))}" for name in ("old.json", "odd.json")]
+    for command in [*commands, "/no/such", "false"]:
+        with monkeypatch.context() as patch:
+            a_profile(patch, tmp_path / "config", f"credential_process = {command}")
+            with pytest.raises(RunFolderError, match=r"see AWS_ENDPOINT_URL_S3, AWS_PROFILE|no AWS credentials") as caught:
+                s3_path(str(folder)).exists()
+        assert "SECRET" not in str(caught.value)
+    assert not service.asked
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AWS_ENDPOINT_URL_S3", "minio:9000"),
+        ("AWS_ENDPOINT_URL_S3", "http://[::1"),
+        ("AWS_PROFILE", "nobody"),
+        ("AWS_REGION", "a_b"),
+    ],
+)
+def test_settings_that_cannot_be_are_told(folder: S3Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(RunFolderError, match=rf"{folder}: .*") as caught:
+        folder.write_bytes(b"1")
+    assert value in str(caught.value) or name in str(caught.value)
+
+
+def test_a_token_with_a_line_break_is_not_told(service: Scripted, folder: S3Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "SEC\nRET")
+    with pytest.raises(RunFolderError, match=rf"^{folder}: the credentials have a line break") as caught:
+        folder.write_bytes(b"1")
+    assert "SEC" not in str(caught.value)
+    assert not service.asked

@@ -25,6 +25,7 @@ MESSAGES = {
     "TooManyRequests": (429, "Please reduce your request rate."),
     "SlowDown": (503, "Please reduce your request rate."),
     "ExpiredToken": (400, "The provided token has expired."),
+    "RequestTimeTooSkewed": (403, "The difference between the request time and the current time is too large."),
     "MethodNotAllowed": (405, "The specified method is not allowed against this resource."),
     "PreconditionFailed": (412, "At least one of the pre-conditions you specified did not hold"),
     "BadDigest": (400, "The Content-MD5 you specified did not match what we received."),
@@ -32,7 +33,7 @@ MESSAGES = {
 }
 FAULTS = {
     "403": "AccessDenied", "404": "NoSuchKey", "429": "TooManyRequests", "500": "InternalError", "503": "SlowDown",
-    "expired": "ExpiredToken",
+    "expired": "ExpiredToken", "skewed": "RequestTimeTooSkewed", "gone": "NoSuchBucket",
 }  # fmt: skip
 
 
@@ -143,7 +144,7 @@ class S3:
         ask = request.query
         prefix, delimiter = ask.get("prefix", ""), ask.get("delimiter", "")
         after = max(ask.get("continuation-token", ""), ask.get("start-after", ""))
-        limit = min(1000, int(ask.get("max-keys", 1000)))
+        limit = min(self._shelf.injector.row_limit("s3") or 1000, int(ask.get("max-keys", 1000)))
         found, more = self._page(bucket, prefix, delimiter, after, limit)
         return self._answer(bucket, found, more, ask.get("encoding-type", ""), prefix)
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from . import config, products
-from .engine import read_candidates, read_outcomes, read_run, read_work
+from .engine import read_candidates, read_run, read_work
 from .engine.files import Place
 from .engine.job import Job, fetch
-from .engine.ledger import SEARCH
-from .errors import ConfigError, FootprintError
+from .engine.ledger import SEARCH, outcome_tables
+from .errors import ConfigError
 from .model import Circle, Footprint, Observation, Pixels, observations_from_arrow
 from .report import tables
 from .report.cubes import write_cube
 from .report.maps import file_stem
 from .report.provenance import Provenance
 from .report.stream import Stream
-from .sky import parse_s_region
+from .sky import readable_footprint
 
 REGIONS, BIBLIOGRAPHY = ".reg", ".txt"
 SEARCHED = ("detected", "nothing")
@@ -58,7 +59,7 @@ def export(folder: Place, path: Path, table: str, stream: Callable[[str], Stream
     if name.endswith(tuple(ENDINGS)):
         return _coverage(folder, path, provenance)
     if name.endswith(REGIONS):
-        return _regions(path, table, stream(table).table())
+        return _regions(path, table, Stream.of(products.cutouts(read_candidates(folder))) if table == "cutouts" else stream(table))
     if name.endswith(BIBLIOGRAPHY):
         return _bibliography(folder, path)
     _check_ending(path)
@@ -87,53 +88,67 @@ def _cutouts(folder: Place, path: Path, provenance: Provenance) -> str:
     return f"{table.num_rows:,} rows"
 
 
-def _regions(path: Path, table: str, rows: pa.Table) -> str:
+def _regions(path: Path, table: str, stream: Stream) -> str:
     from .report.regions import write_regions
 
-    footprints = dict(_footprints(rows)) if table == "observations" else None
-    shown = write_regions(rows, path, table, footprints)
-    left_out = f", {rows.num_rows - shown:,} without a position left out" if shown < rows.num_rows else ""
+    shown, missing = write_regions(stream, path, table, readable_footprint)
+    left_out = f", {missing:,} without a position left out" if missing else ""
     return f"regions of {shown:,} rows{left_out}"
 
 
-def _footprints(observations: pa.Table) -> Iterator[tuple[str, Footprint]]:
-    """Yield obs_id and footprint of each observation that has one that can be read."""
-    for obs_id, text in zip(observations["obs_id"].to_pylist(), observations["s_region"].to_pylist(), strict=True):
-        try:
-            yield obs_id, parse_s_region(text)
-        except FootprintError:
-            continue
+def _searched(folder: Place, columns: Collection[str]) -> Stream:
+    """Return the observations that were searched, with such of the work list's columns as it has."""
+    work = read_work(folder)
+    names = [piece["obs_id"].filter(pc.is_in(piece["status"], pa.array(SEARCHED))) for piece in outcome_tables(folder)]
+    found = pc.is_in(work["obs_id"], pa.chunked_array([chunk for name in names for chunk in name.chunks], pa.string()))
+
+    kept = work.select([name for name in work.column_names if name in columns])
+
+    def read() -> Iterator[pa.Table]:
+        start = 0
+        for piece in Stream.of(kept).pieces():
+            yield piece.filter(found.slice(start, piece.num_rows))
+            start += piece.num_rows
+
+    return Stream(kept.schema, read)
 
 
 def _coverage(folder: Place, path: Path, provenance: Provenance) -> str:
     """Write the sky that was searched: in searches of images the circles inside the boxes about the targets."""
     from .report.moc import write_coverage
 
-    outcomes = read_outcomes(folder)
-    ended = dict(zip(outcomes["obs_id"].to_pylist(), outcomes["status"].to_pylist(), strict=True))
-    work = read_work(folder)
-    searched = work.filter(pa.array([ended.get(obs_id) in SEARCHED for obs_id in work["obs_id"].to_pylist()], pa.bool_()))
     search = config.load(folder / SEARCH)
-    if search.kind == "lines":
-        known = dict(_footprints(searched))
-    else:
-        circles = {
-            o.obs_id: [Circle(t.ra, t.dec, search.images.size / 2) for t in o.targets] for o in observations_from_arrow(searched)
-        }
-        known = {obs_id: Footprint(tuple(shapes)) for obs_id, shapes in circles.items() if shapes}
-    area = write_coverage(known.values(), path, provenance)
-    untold = searched.num_rows - len(known)
-    left_out = f", {untold:,} without a footprint left out" if untold else ""
-    return f"the sky of {len(known):,} observations searched, {area:.6g} square degrees{left_out}"
+    radius = 0.0 if search.kind == "lines" else search.images.size / 2
+    searched = _searched(folder, ["targets" if radius else "s_region"])
+    rows = known = 0
+
+    def footprints() -> Iterator[Footprint]:
+        nonlocal rows, known
+        for piece in searched.read():
+            rows += piece.num_rows
+            for footprint in _footprints(piece, radius):
+                known += bool(footprint.shapes)
+                yield footprint
+
+    area = write_coverage(footprints(), path, provenance, sum(piece.num_rows for piece in searched.read()))
+    left_out = f", {rows - known:,} without a footprint left out" if rows > known else ""
+    return f"the sky of {known:,} observations searched, {area:.6g} square degrees{left_out}"
+
+
+def _footprints(work: pa.Table, radius: float) -> Iterator[Footprint]:
+    """Return where each observation was searched: in its footprint, or so far, in degrees, around its targets."""
+    if not radius:
+        return map(readable_footprint, work["s_region"].to_pylist())
+    each = work["targets"].to_pylist()
+    return (Footprint(tuple(Circle(target["ra"], target["dec"], radius) for target in targets)) for targets in each)
 
 
 def _bibliography(folder: Place, path: Path) -> str:
-    from .report.bibliography import bibliography
+    from .report.bibliography import COLUMNS, bibliography
 
     kind = config.load(folder / SEARCH).kind
-    text = bibliography(read_run(folder), read_work(folder), read_outcomes(folder), kind)
-    with tables.whole(path) as torn:
-        torn.write_text(text, encoding="utf-8")
+    with tables.whole(path) as torn, torn.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in bibliography(read_run(folder), _searched(folder, COLUMNS), kind))
     return "what to acknowledge and to cite"
 
 

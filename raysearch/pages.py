@@ -19,10 +19,10 @@ from .engine.budget import postponed
 from .engine.files import Place, at_hand, locally, read_arrow, write_arrow
 from .engine.job import Job, detect, fetch
 from .engine.ledger import RUN, SEARCH
-from .engine.parts import FIGURES, OUTCOMES, standing
+from .engine.parts import FIGURES, OUTCOMES, conforming, standing
 from .engine.records import figure_table
-from .errors import ConfigError, FootprintError, RaysearchError, RunFolderError, TableError
-from .model import FIGURE_SCHEMA, Footprint, Observation, observations_from_arrow
+from .errors import ConfigError, RaysearchError, RunFolderError, TableError
+from .model import FIGURE_SCHEMA, Observation, observations_from_arrow
 from .products import SOURCES, SPECTRA_TABLE
 from .report import marks as marking
 from .report import stamps, tables
@@ -31,7 +31,7 @@ from .report.live import LiveReport
 from .report.page import write_page, write_single
 from .report.pictures import Pictures
 from .report.searched import check_search
-from .sky.footprint import parse_s_region
+from .sky import readable_footprint
 
 PAGE, SINGLE = "report", "report.html"
 """In a run folder: the page's folder, and the page as one file."""
@@ -53,7 +53,9 @@ def load(folder: Place) -> tuple[Run, Pictures]:
     toml = _search_text(folder)
     observations, outcomes, candidates = read_work(folder), read_outcomes(folder), read_candidates(folder)
     # A shard may have ended between the two reads.
-    candidates = candidates.filter(pc.is_in(candidates["obs_id"], outcomes["obs_id"].combine_chunks()))
+    ended = pc.is_in(candidates["obs_id"], outcomes["obs_id"].combine_chunks())
+    if pc.any(pc.invert(ended)).as_py():  # else they stay on the disk
+        candidates = candidates.filter(ended)
     run = Run(
         path=str(folder),
         search=tomllib.loads(toml),
@@ -64,10 +66,10 @@ def load(folder: Place) -> tuple[Run, Pictures]:
         candidates=candidates,
         limits=tables.limits_table(outcomes),
         last_part=last_part(folder),
-        footprints=_footprints(observations),
+        footprint=readable_footprint,
     )
     run = replace(run, marks=_marks(folder, run), sources=_sources(folder, run))
-    return run, Pictures(_figures(folder, run), run.place)
+    return run, Pictures(_figures(folder, run), run.rows)
 
 
 def _search_text(folder: Place) -> str:
@@ -75,19 +77,8 @@ def _search_text(folder: Place) -> str:
         text = (folder / SEARCH).read_text(encoding="utf-8")
         check_search(tomllib.loads(text))
     except (OSError, ValueError, RecursionError) as exc:
-        raise RunFolderError(f"{folder / SEARCH} cannot be read: {exc}") from exc
+        raise RunFolderError(f"{folder / SEARCH} cannot be read: {exc}; put it back as it was") from exc
     return text
-
-
-def _footprints(observations: pa.Table) -> dict[str, Footprint]:
-    """Return the footprints that can be parsed; the funnel counts the others."""
-    found = {}
-    for name, region in zip(observations["obs_id"].to_pylist(), observations["s_region"].to_pylist(), strict=True):
-        try:
-            found[name] = parse_s_region(region)
-        except FootprintError:
-            continue
-    return found
 
 
 def _sources(folder: Place, run: Run) -> dict[int, str]:
@@ -108,11 +99,15 @@ def _figures(folder: Place, run: Run) -> list[pa.Table]:
 
 def _drawn(folder: Place) -> pa.Table:
     """Return the figures that workers drew; those drawn again in place of the run's."""
-    of_run, again = read_figures(folder).table, folder / FIGURES / REDRAWN
-    if not again.exists():
-        return of_run
-    later = read_arrow(again)
+    of_run, later = read_figures(folder).table, _redrawn(folder)
     return pa.concat_tables([of_run.filter(pc.invert(pc.is_in(of_run["obs_id"], later["obs_id"].combine_chunks()))), later])
+
+
+def _redrawn(folder: Place) -> pa.Table:
+    """Return the figures that were drawn again."""
+    path = folder / FIGURES / REDRAWN
+    cure = f"remove it; `raysearch report {folder} --redraw` draws what is missing"
+    return conforming(read_arrow(path, cure), FIGURE_SCHEMA, path, cure) if path.exists() else FIGURE_SCHEMA.empty_table()
 
 
 def _marks(folder: Place, run: Run) -> dict[str, marking.Mark]:
@@ -225,13 +220,13 @@ def redraw(folder: Place, names: Sequence[str], job: Job) -> list[Redrawn]:
         If the folder is no run folder, or has no such observation.
     """
     run, _ = load(folder)
-    rows = {name: run.place[name] for name in names if name in run.place}
+    rows = _rows(run, pa.array(names, pa.string()))
     if strange := [name for name in names if name not in rows]:
         raise RunFolderError(f"{folder} has no observation {strange[0]!r}; `raysearch export {folder} FILE --table observations`")
     if not names:
         figures = _drawn(folder)
         drawn = set(figures["obs_id"].to_pylist()) - postponed(figures)
-        rows = {name: run.place[name] for name in dict.fromkeys(run.candidates["obs_id"].to_pylist()) if name not in drawn}
+        rows = {name: row for name, row in _rows(run, pc.unique(run.candidates["obs_id"])).items() if name not in drawn}
     work = observations_from_arrow(run.observations.take(pa.array(rows.values(), pa.int64())))
     made, told = asyncio.run(_draw(job, work, run))
     if made.num_rows:
@@ -275,11 +270,16 @@ def _same(a: object, b: object) -> bool:
     return a == b
 
 
+def _rows(run: Run, names: pa.Array) -> dict[str, int]:
+    """Return the row in the work list of each of these observations that it has."""
+    return {name: row for name, row in zip(names.to_pylist(), run.rows(names).tolist(), strict=True) if row >= 0}
+
+
 def _keep(folder: Place, made: pa.Table) -> None:
     """Put figures beside those of the run; they take the place of earlier ones of the same observations."""
     path = folder / FIGURES / REDRAWN
     path.parent.mkdir(exist_ok=True)
-    before = read_arrow(path) if path.exists() else FIGURE_SCHEMA.empty_table()
+    before = _redrawn(folder)
     kept = before.filter(pc.invert(pc.is_in(before["obs_id"], made["obs_id"].combine_chunks())))
     write_arrow(path, pa.concat_tables([kept, made]))
 

@@ -1,6 +1,7 @@
 """`raysearch export`: the ending of the file says what is written."""
 
 import math
+import re
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from raysearch.engine.files import write_arrow, write_json
 from raysearch.engine.records import outcome_table
 from raysearch.errors import ConfigError, RunFolderError
 from raysearch.model import Observation, Outcome, Target, observations_to_arrow
+from raysearch.report import stream
 from raysearch.result import Result
 from raysearch.testing.boxes import boxes_of
 from raysearch.testing.fields import Field
@@ -110,6 +112,24 @@ def test_observations_whose_footprint_cannot_be_read_are_told(lines, tmp_path, c
     assert "the sky of 0 observations searched, 0 square degrees, 2 without a footprint left out" in capsys.readouterr().out
     export(lines, tmp_path / "o.reg", "--table", "observations")
     assert "regions of 0 rows, 4 without a position left out" in capsys.readouterr().out
+
+
+def test_what_is_read_in_pieces_is_the_same(lines, tmp_path, monkeypatch):
+    names = ("c.reg", "o.reg", "c.moc.json", "bibliography.txt", "o.vot", "o.ecsv")
+    for chunk in (1, 100):
+        monkeypatch.setattr(stream, "CHUNK_ROWS", chunk)
+        (tmp_path / str(chunk)).mkdir()
+        for name in names:
+            export(lines, tmp_path / str(chunk) / name, "--table", "observations" if name[0] == "o" else "candidates")
+    for name in names:
+        one, all_at_once = ((tmp_path / chunk / name).read_text() for chunk in ("1", "100"))
+        assert re.sub(r"20\d\d-\S+", "", one) == re.sub(r"20\d\d-\S+", "", all_at_once)
+
+
+def test_only_what_was_searched_is_to_be_cited(lines, tmp_path):
+    export(lines, tmp_path / "bibliography.txt")
+    told = (tmp_path / "bibliography.txt").read_text().partition("without a collection: 2 observations\n")[2]
+    assert told.split() == ["a", "b"]  # c was skipped, d failed
 
 
 def test_regions_of_candidates_and_observations(lines, tmp_path):

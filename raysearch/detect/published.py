@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import label
-from scipy.signal import find_peaks
 
 from raysearch.errors import DetectorError
 from raysearch.model import Candidate, Curve, Pixels, Window
@@ -64,6 +62,8 @@ class Published:
         if not any(extents.of(plane) for plane in range(first, end)[max(0, expected - NEAR) : expected + NEAR + 1]):
             return None
         excerpt = np.array([extents.of(plane) for plane in range(first, end)])
+        from scipy.signal import find_peaks  # 40 MB, which a loader that is sent the detector can do without
+
         threshold = SIGMAS * float(np.nanstd(excerpt[excerpt != 0]))
         peaks, properties = find_peaks(excerpt, prominence=threshold)
         near = np.flatnonzero(np.abs(peaks - expected) <= NEAR)
@@ -108,6 +108,8 @@ class _Extents:
             bright = self._planes[plane - self._start] > SIGMAS * self._medians.of(begin, end)
         if np.count_nonzero(bright) < LEAST_PIXELS:
             return 0.0
+        from scipy.ndimage import label
+
         labels, _ = label(bright)
         largest = int(np.bincount(labels.ravel())[1:].max())
         fraction = largest / int(self._medians.good[plane - self._start])

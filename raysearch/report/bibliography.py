@@ -6,15 +6,18 @@ before it is printed. Texts and identifiers as of November 2026.
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raysearch.report.provenance import Provenance, creator
+from raysearch.report.stream import Stream
+from raysearch.report.texts import flat_column
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,49 +140,75 @@ OF_DETECTORS: Mapping[str, tuple[str, ...]] = {
 """What else the detectors of a kind of search rest on."""
 
 NAMED_BY = ("obs_collection", "instrument_name", "facility_name", "obs_publisher_did", "uri", "access_url")
+COLUMNS = ("obs_id", "proposal_id", "uris", *NAMED_BY)
+"""Of the work list, what is looked at."""
+NO_COLLECTION = "without a collection"
 WIDTH = 100
 
 
-def bibliography(about: Mapping[str, Any], observations: pa.Table, outcomes: pa.Table, kind: str = "lines") -> str:
-    """Return what to acknowledge and to cite for the observations that were searched (outcome `detected` or `nothing`).
+def bibliography(about: Mapping[str, Any], searched: Stream, kind: str = "lines") -> Iterator[str]:
+    """Yield the lines of what to acknowledge and to cite for the observations that were searched.
 
     Parameters
     ----------
     about
         What run.json says.
-    observations
-        The work list, with the archive's own columns.
-    outcomes
-        One row for each observation that has ended.
+    searched
+        The work list as far as it was searched, with such of `COLUMNS` as it has.
     kind
         Of the search: lines, images or pairs.
     """
-    ended = zip(outcomes["obs_id"].to_pylist(), outcomes["status"].to_pylist(), strict=True)
-    searched = {obs_id for obs_id, status in ended if status in {"detected", "nothing"}}
-    rows = [row for row in _plain(observations).to_pylist() if row["obs_id"] in searched]
-    missions = [word for word in MISSIONS if any(_speaks_of(row, word) for row in rows)]
+    used = _used(searched)
     asked = dict.fromkeys(str(query.get("service", "")) for query in about.get("queries") or ())
     archives = [name for name in ARCHIVES if any(name.casefold() in service.casefold() for service in asked)]
-    programs = sorted({str(row["proposal_id"]) for row in rows if row.get("proposal_id")})
-    lines = [*_head(about, len(rows)), "", "MISSIONS AND ARCHIVES", ""]
-    for credit in (*(MISSIONS[word] for word in missions), *(ARCHIVES[name] for name in archives)):
-        lines += [*_told(credit, programs), ""]
+    yield from (*_head(about, sum(used.collections.values())), "", "MISSIONS AND ARCHIVES", "")
+    for credit in (*(MISSIONS[word] for word in MISSIONS if word in used.missions), *(ARCHIVES[name] for name in archives)):
+        yield from (*_told(credit, sorted(used.programs)), "")
     others = [
         service for service in asked if service and not any(name.casefold() in service.casefold() for name in (*ARCHIVES, "MAST"))
     ]
     if others:
-        lines += [f"No text is known here for: {', '.join(others)}. Look it up at the service.", ""]
-    return "\n".join([*lines, "SOFTWARE", "", *_software(kind), "", "DATA SETS", "", *_data_sets(rows), ""])
+        yield from (f"No text is known here for: {', '.join(others)}. Look it up at the service.", "")
+    yield from ("SOFTWARE", "", *_software(kind), "", "DATA SETS", "")
+    for collection, count in sorted(used.collections.items()):
+        yield f"{collection}: {count:,} observations"
+        yield from _data_sets(searched, collection)
 
 
-def _plain(observations: pa.Table) -> pa.Table:
-    wanted = ("obs_id", "proposal_id", "uris", *NAMED_BY)
-    return observations.select([name for name in dict.fromkeys(wanted) if name in observations.column_names])
+@dataclass(frozen=True, slots=True)
+class _Used:
+    """What observations were searched."""
+
+    missions: set[str]
+    programs: set[str]
+    collections: Counter[str]
+    """How many of each."""
 
 
-def _speaks_of(row: Mapping[str, Any], word: str) -> bool:
-    told = [str(row.get(name) or "") for name in NAMED_BY] + [str(uri) for uri in row.get("uris") or ()]
-    return any(re.search(rf"(?<![a-z]){word}(?![a-z])", text.casefold()) for text in told)
+def _used(searched: Stream) -> _Used:
+    used = _Used(set(), set(), Counter())
+    for piece in searched.read():
+        used.missions.update(word for word in MISSIONS if word not in used.missions and _speaks_of(piece, word))
+        used.collections.update(_collections(piece).to_pylist())
+        if "proposal_id" in piece.column_names:
+            used.programs.update(str(program) for program in pc.unique(flat_column(piece["proposal_id"])).to_pylist() if program)
+    return used
+
+
+def _collections(observations: pa.Table) -> pa.ChunkedArray:
+    """Return the collection of each observation."""
+    if "obs_collection" not in observations.column_names:
+        return pa.chunked_array([pa.repeat(NO_COLLECTION, observations.num_rows)])
+    told = flat_column(observations["obs_collection"]).cast(pa.string())
+    return pc.if_else(pc.equal(pc.fill_null(told, ""), ""), NO_COLLECTION, told)
+
+
+def _speaks_of(observations: pa.Table, word: str) -> bool:
+    """Return whether a column that may name a mission has the word, not as a part of a longer one."""
+    told = [flat_column(observations[name]).cast(pa.string()) for name in NAMED_BY if name in observations.column_names]
+    told += [pc.list_flatten(observations["uris"]).cast(pa.string())] if "uris" in observations.column_names else []
+    found = (pc.any(pc.match_substring_regex(texts, f"(?i)(^|[^a-z]){word}([^a-z]|$)")).as_py() for texts in told)
+    return any(found)
 
 
 def _head(about: Mapping[str, Any], searched: int) -> Iterator[str]:
@@ -210,16 +239,14 @@ def _software(kind: str) -> Iterator[str]:
     yield from OF_DETECTORS.get(kind, ())
 
 
-def _data_sets(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the searched observations by collection, each with the publisher's identifier where there is one."""
-    by_collection: dict[str, list[str]] = {}
-    for row in rows:
-        did, program = row.get("obs_publisher_did"), row.get("proposal_id")
-        told = f"{row['obs_id']}" + (f"  {did}" if did else "") + (f"  program {program}" if program else "")
-        by_collection.setdefault(str(row.get("obs_collection") or "without a collection"), []).append(told)
-    for collection, lines in sorted(by_collection.items()):
-        yield f"{collection}: {len(lines):,} observations"
-        yield from (f"  {line}" for line in sorted(lines))
+def _data_sets(searched: Stream, collection: str) -> Iterator[str]:
+    """Yield the searched observations of a collection, each with the publisher's identifier where there is one."""
+    wanted = ("obs_id", "obs_publisher_did", "proposal_id")
+    for piece in searched.read():
+        rows = piece.select([name for name in wanted if name in piece.column_names])
+        for row in rows.filter(pc.equal(_collections(piece), collection)).to_pylist():
+            did, program = row.get("obs_publisher_did"), row.get("proposal_id")
+            yield f"  {row['obs_id']}" + (f"  {did}" if did else "") + (f"  program {program}" if program else "")
 
 
 def _wrapped(text: str) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raysearch.report import funnel
 from raysearch.report.columns import describe
@@ -19,6 +20,9 @@ MOST_CANDIDATES = 20_000
 """The page shows this many, the most significant; all are in the run folder's tables."""
 MOST_OBSERVATIONS = 20_000
 """Likewise: those with candidates first, then those that failed, then the rest."""
+
+_FIRST = ("detected", "failed", "nothing", "skipped")
+"""The order of the others, by how they ended."""
 
 _HIDDEN = {"obs_id", "target", "targets", "uri", "config_hash"}
 """Columns of candidates that the page tells otherwise."""
@@ -67,20 +71,18 @@ def _listed(run: Run, shown: Sequence[int]) -> list[int]:
     total = run.observations.num_rows
     if total <= MOST_OBSERVATIONS:
         return list(range(total))
-    names = run.candidates["obs_id"]
-    wanted = {run.place[names[row].as_py()] for row in shown}
-    rank = {"detected": 0, "failed": 1, "nothing": 2, "skipped": 3}
-    status = dict(zip(run.outcomes["obs_id"].to_pylist(), run.outcomes["status"].to_pylist(), strict=True))
-    order = sorted(
-        range(total), key=lambda row: (row not in wanted, rank.get(status.get(run.observations["obs_id"][row].as_py(), ""), 4))
-    )
-    return sorted(order[: max(MOST_OBSERVATIONS, len(wanted))])
+    wanted = np.unique([row for row, _ in places(run, shown)]).astype(np.int64)
+    ranks = pc.fill_null(pc.index_in(run.outcomes["status"], pa.array(_FIRST)), len(_FIRST))
+    rank = np.append(np.asarray(ranks, dtype=np.int64), len(_FIRST))[run.ended]  # -1, not ended: the last
+    rank[wanted] = -1
+    order = np.argsort(rank, kind="stable")[: max(MOST_OBSERVATIONS, len(wanted))]
+    return [int(row) for row in np.sort(order)]
 
 
 def places(run: Run, rows: Sequence[int]) -> list[Place]:
     """Return for rows of the candidate table the observation's row in the work list, and the candidate's number there."""
-    names = run.candidates["obs_id"].to_pylist()
-    return [(run.place[names[row]], run.numbers[row]) for row in rows]
+    names = run.candidates["obs_id"].take(pa.array(rows, pa.int64()))
+    return list(zip(run.rows(names).tolist(), run.numbers[np.asarray(rows, np.int64)].tolist(), strict=True))
 
 
 def candidates(run: Run, shown: Sequence[int], listed: Sequence[int], file_of: Mapping[Place, int]) -> dict[str, Any]:
@@ -145,37 +147,38 @@ def observations(run: Run, listed: Sequence[int], file_of: Mapping[Place, int]) 
     """Return the observations with how each ended."""
     table = run.observations.take(pa.array(listed, pa.int64()))
     names = table["obs_id"].to_pylist()
-    ended = {name: row for row, name in enumerate(run.outcomes["obs_id"].to_pylist())}
-    rows = [ended.get(name, -1) for name in names]
+    rows = run.ended[np.asarray(listed, np.int64)]
     reasons, numbers = funnel.reasons_of(run)
     texts = {reason.number: reason.text for group in reasons.values() for reason in group}
-    outcome = {name: run.outcomes[name].to_pylist() for name in ("status", "reason", "uri", "bytes_read", "requests", "seconds")}
+    # Of those that have not ended, a row without anything.
+    outcomes = run.outcomes.take(pa.array(rows, mask=rows < 0))
+    none = {"status": "waiting", "reason": "", "uri": "", "bytes_read": 0, "requests": 0, "seconds": 0}
+    outcome = {name: pc.fill_null(outcomes[name], without).to_pylist() for name, without in none.items()}
     return {
         "total": run.observations.num_rows,
         "row": list(listed),
         "obs_id": names,
         "target": [[target["name"] for target in targets] for targets in table["targets"].to_pylist()],
         "instrument": instruments(run, table),
-        "status": [outcome["status"][row] if row >= 0 else "waiting" for row in rows],
-        "reason": [numbers[row] if row >= 0 else -1 for row in rows],
-        "why": [outcome["reason"][row] if row >= 0 else "" for row in rows],
+        "status": outcome["status"],
+        "reason": np.append(numbers, -1)[rows].tolist(),
+        "why": outcome["reason"],
         "reasons": [texts[number] for number in sorted(texts)],
-        "uri": [outcome["uri"][row] if row >= 0 else "" for row in rows],
+        "uri": outcome["uri"],
         "uris": table["uris"].to_pylist(),
-        "bytes": [outcome["bytes_read"][row] if row >= 0 else 0 for row in rows],
-        "requests": [outcome["requests"][row] if row >= 0 else 0 for row in rows],
-        "seconds": [round(outcome["seconds"][row], 3) if row >= 0 else 0 for row in rows],
-        "ranges": _ranges(run, rows),
+        "bytes": outcome["bytes_read"],
+        "requests": outcome["requests"],
+        "seconds": [round(seconds, 3) for seconds in outcome["seconds"]],
+        "ranges": _ranges(outcomes),
         "figures": [file_of.get((row, -1), -1) for row in listed],
     }
 
 
-def _ranges(run: Run, rows: Sequence[int]) -> list[list[list[int]]]:
+def _ranges(outcomes: pa.Table) -> list[list[list[int]]]:
     """Return which bytes of the product were read, (start, end), end exclusive; of runs that kept them."""
-    if "ranges" not in run.outcomes.column_names:
-        return [[] for _ in rows]
-    kept = run.outcomes["ranges"].to_pylist()
-    return [[[r["start"], r["end"]] for r in kept[row] or ()] if row >= 0 else [] for row in rows]
+    if "ranges" not in outcomes.column_names:
+        return [[] for _ in range(outcomes.num_rows)]
+    return [[[one["start"], one["end"]] for one in kept or ()] for kept in outcomes["ranges"].to_pylist()]
 
 
 def instruments(run: Run, table: pa.Table) -> list[str]:

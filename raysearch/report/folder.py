@@ -2,15 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from raysearch.model import Footprint
 from raysearch.report.stamps import numbers
+
+SEARCHED = ("detected", "nothing")
+"""Outcomes of observations that were searched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What was matched, each target once, in the order in which the work list names them."""
+
+    names: pa.Array
+    ra: NDArray[np.float64]
+    dec: NDArray[np.float64]
+    redshift: NDArray[np.float64]
+    observations: NDArray[np.int64]
+    """How many hold it."""
+    searched: NDArray[np.int64]
+    """How many of these were searched."""
+
+    @classmethod
+    def of(cls, lists: pa.ChunkedArray, searched: NDArray[np.bool_]) -> Targets:
+        """Return the targets of the work list's column; `searched` tells which of its rows were."""
+        column = lists.combine_chunks()
+        each, parent = pc.list_flatten(column), pc.list_parent_indices(column).to_numpy()
+        coded = pc.dictionary_encode(pc.struct_field(each, "name"))
+        number = coded.indices.to_numpy()
+        first = np.unique(number, return_index=True)[1]
+        values = (np.asarray(pc.struct_field(each, name))[first] for name in ("ra", "dec", "redshift"))
+        counts = (np.bincount(chosen, minlength=len(first)) for chosen in (number, number[searched[parent]]))
+        return cls(coded.dictionary, *values, *counts)
+
+    def rows(self, names: pa.Array) -> NDArray[np.int64]:
+        """Return which of the targets each name is; -1 for none of them."""
+        return rows_of(names, self.names)
+
+
+def rows_of(names: pa.ChunkedArray | pa.Array, among: pa.ChunkedArray | pa.Array) -> NDArray[np.int64]:
+    """Return the row of each name in a column; -1 where it is not there."""
+    return np.asarray(pc.fill_null(pc.index_in(names, among), -1), dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -31,8 +72,8 @@ class Run:
     limits: pa.Table
     last_part: str = ""
     """When the last results were written, ISO 8601 UTC; empty where there are none."""
-    footprints: Mapping[str, Footprint] = field(default_factory=dict)
-    """Of each observation whose s_region can be parsed."""
+    footprint: Callable[[str], Footprint] = field(default=lambda _: Footprint(()))
+    """Returns what an s_region tells; a footprint without shapes where it cannot be parsed."""
     marks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """What somebody thinks of candidates, by their names (see `marks.py`)."""
     sources: Mapping[int, str] = field(default_factory=dict)
@@ -62,20 +103,36 @@ class Run:
         """Whether the run has come to its end."""
         return bool(self.about.get("finished"))
 
-    @cached_property
-    def place(self) -> dict[str, int]:
-        """Row of each observation in the work list."""
-        return {name: row for row, name in enumerate(self.observations["obs_id"].to_pylist())}
+    def rows(self, names: pa.ChunkedArray | pa.Array) -> NDArray[np.int64]:
+        """Return the row of each of these observations in the work list; -1 of one that is not there."""
+        return rows_of(names, self.observations["obs_id"])
 
     @cached_property
-    def numbers(self) -> list[int]:
+    def ended(self) -> NDArray[np.int64]:
+        """Row of each observation in the table of outcomes; -1 of those that have not ended."""
+        return rows_of(self.observations["obs_id"], self.outcomes["obs_id"])
+
+    @cached_property
+    def searched(self) -> NDArray[np.bool_]:
+        """Whether each observation was searched."""
+        names = self.outcomes["obs_id"].filter(pc.is_in(self.outcomes["status"], pa.array(SEARCHED)))
+        return np.asarray(pc.is_in(self.observations["obs_id"], names))
+
+    @cached_property
+    def targets(self) -> Targets:
+        """The targets matched."""
+        return Targets.of(self.observations["targets"], self.searched)
+
+    @cached_property
+    def numbers(self) -> NDArray[np.int64]:
         """For each candidate, which of its observation's it is, counted from 0."""
         return numbers(self.candidates)
 
     @cached_property
     def names(self) -> list[str]:
         """A name for each candidate that stays, however far the run is: its observation and its number there."""
-        return [f"{name}#{number}" for name, number in zip(self.candidates["obs_id"].to_pylist(), self.numbers, strict=True)]
+        obs_ids = self.candidates["obs_id"].to_pylist()
+        return [f"{name}#{number}" for name, number in zip(obs_ids, self.numbers.tolist(), strict=True)]
 
     def column(self, table: pa.Table, name: str, default: Any = None) -> list[Any]:
         """Return a column's values, or the default for every row where the table has no such column."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from raysearch.model import STATUSES
 from raysearch.report.folder import Run
 
-SEARCHED = ("detected", "nothing")
 _ADDRESS = re.compile(r"\b(?:s3|https?|file)://\S+?(?=:? |$)")
+_PLACE = "^[^:/?#]+://"
 _NUMBER = re.compile(r"\d[\d.,]*")
 
 _MEANING = {
@@ -101,32 +104,29 @@ def _matched(told: Mapping[str, int], listed: int) -> list[Step]:
 
 def by_status(run: Run) -> dict[str, int]:
     """Return how many observations ended in which way; `waiting`: those that have not yet."""
-    counts: dict[str, int] = dict.fromkeys(STATUSES, 0)
-    for status in run.outcomes["status"].to_pylist():
-        counts[status] += 1
-    return {**counts, "waiting": run.observations.num_rows - run.outcomes.num_rows}
+    counts = {one["values"]: one["counts"] for one in pc.value_counts(run.outcomes["status"]).to_pylist()}
+    return {**dict.fromkeys(STATUSES, 0), **counts, "waiting": run.observations.num_rows - run.outcomes.num_rows}
 
 
-def reasons_of(run: Run) -> tuple[dict[str, list[Reason]], list[int]]:
+def reasons_of(run: Run) -> tuple[dict[str, list[Reason]], NDArray[np.int64]]:
     """Return the reasons of each status, the most frequent first, and for each outcome its reason's number, -1 without one.
 
     Reasons that differ in addresses and numbers only are one.
     """
     grouped: dict[tuple[str, str], list[int]] = {}
-    columns = [run.outcomes[name].to_pylist() for name in ("status", "reason", "obs_id")]
-    shown: list[str] = []
-    for row, (status, reason, obs_id) in enumerate(zip(*columns, strict=True)):
-        shown.append(_told(reason, obs_id))
-        if reason:
-            grouped.setdefault((status, _NUMBER.sub("…", shown[-1])), []).append(row)
+    told = np.flatnonzero(np.asarray(pc.not_equal(run.outcomes["reason"], "")))
+    columns = [run.outcomes[name].take(pa.array(told)).to_pylist() for name in ("status", "reason", "obs_id")]
+    shown: dict[int, str] = {}
+    for row, status, reason, obs_id in zip(told.tolist(), *columns, strict=True):
+        shown[row] = _told(reason, obs_id)
+        grouped.setdefault((status, _NUMBER.sub("…", shown[row])), []).append(row)
     reasons: dict[str, list[Reason]] = {}
-    number_of = [-1] * run.outcomes.num_rows
+    number_of = np.full(run.outcomes.num_rows, -1)
     ordered = sorted(grouped.items(), key=lambda item: (item[0][0], -len(item[1]), item[0][1]))
     for number, ((status, general), rows) in enumerate(ordered):
         exact = {shown[row] for row in rows}
         reasons.setdefault(status, []).append(Reason(number, exact.pop() if len(exact) == 1 else general, len(rows)))
-        for row in rows:
-            number_of[row] = number
+        number_of[rows] = number
     return reasons, number_of
 
 
@@ -137,11 +137,17 @@ def _told(reason: str, obs_id: str) -> str:
 
 def hosts(run: Run) -> list[Host]:
     """Return what each place delivered, the most bytes first."""
+    amounts = ("bytes_read", "requests", "seconds")
+    uris = run.outcomes["uri"]
+    begins = pc.replace_substring_regex(uris, f"({_PLACE}[^/?#]*).*", r"\1")
+    of_files = pc.and_(pc.not_equal(uris, ""), pc.invert(pc.match_substring_regex(uris, _PLACE)))
+    table = pa.table({"uri": pc.if_else(of_files, "file", begins), **{name: run.outcomes[name] for name in amounts}})
+    summed = table.group_by("uri", use_threads=False).aggregate([("requests", "count"), *((name, "sum") for name in amounts)])
+    names = ("uri", "requests_count", *(f"{name}_sum" for name in amounts))
     used: dict[str, list[float]] = {}
-    columns = [run.outcomes[name].to_pylist() for name in ("uri", "bytes_read", "requests", "seconds")]
-    for uri, nbytes, requests, seconds in zip(*columns, strict=True):
+    for uri, *values in zip(*(summed[name].to_pylist() for name in names), strict=True):
         sums = used.setdefault(host_of(uri), [0, 0, 0, 0.0])
-        for i, value in enumerate((1, nbytes, requests, seconds)):
+        for i, value in enumerate(values):
             sums[i] += value
     rows = [Host(name, int(sums[0]), int(sums[1]), int(sums[2]), sums[3]) for name, sums in used.items() if sums[2]]
     return sorted(rows, key=lambda host: -host.bytes_read)
@@ -175,36 +181,35 @@ class Cost:
 
 def cost(run: Run) -> Cost:
     """Return what the run has read, beside what the files hold: as the store told on reading, else as the archive says."""
-    outcomes = run.outcomes
-    said = dict(zip(run.observations["obs_id"].to_pylist(), sizes_of(run), strict=True))
-    read = [row for row in outcomes.select(["obs_id", "bytes_read", "file_bytes"]).to_pylist() if row["bytes_read"]]
-    sizes = [size for row in read if (size := row["file_bytes"] or said.get(row["obs_id"]))]
+    outcomes, told = run.outcomes, sizes_of(run)
+    nbytes, sizes = (outcomes[name].to_numpy() for name in ("bytes_read", "file_bytes"))
+    said = np.zeros(outcomes.num_rows)
+    said[run.ended[run.ended >= 0]] = told[run.ended >= 0]
+    sizes = np.where(sizes > 0, sizes, said)[nbytes > 0]
     return Cost(
-        int(pc.sum(outcomes["bytes_read"]).as_py() or 0),
+        int(nbytes.sum()),
         int(pc.sum(outcomes["requests"]).as_py() or 0),
-        sum(sizes) if sizes else None,
-        len(sizes),
-        len(read),
+        int(sizes.sum()) if sizes.any() else None,
+        int(np.count_nonzero(sizes)),
+        int(np.count_nonzero(nbytes)),
         _seconds(run),
     )
 
 
-def sizes_of(run: Run) -> Sequence[int | None]:
-    """Return the bytes of each observation's file, as far as the archive tells.
+def sizes_of(run: Run) -> NDArray[np.float64]:
+    """Return the bytes of each observation's file, as far as the archive tells; 0 where it does not.
 
     ObsCore's `access_estsize` counts kilobytes of 1000 bytes (ObsCore 1.1, section 4.8); `content_length` (DataLink) and `size`
     (MAST's products) count bytes.
     """
     for name, unit in (("access_estsize", 1000), ("content_length", 1), ("size", 1)):
         if name in run.observations.column_names:
-            values = run.observations[name].to_pylist()
-            return [
-                int(value * unit)
-                if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-                else None
-                for value in values
-            ]
-    return [None] * run.observations.num_rows
+            column = run.observations[name]
+            if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+                break
+            sizes = np.asarray(column.cast(pa.float64(), safe=False).fill_null(0.0)) * unit
+            return np.where(np.isfinite(sizes) & (sizes > 0), np.floor(sizes), 0.0)
+    return np.zeros(run.observations.num_rows)
 
 
 def _seconds(run: Run) -> float:
@@ -238,9 +243,9 @@ def false_alarms(run: Run) -> FalseAlarms | None:
     if run.kind != "lines" or "line" not in run.candidates.column_names or not isinstance(rate, float):
         return None
     limits = run.limits.filter(pc.is_finite(run.limits["flux"]))
-    windows = {
-        window
-        for table in (run.candidates, limits)
-        for window in zip(*(table[name].to_pylist() for name in ("obs_id", "target", "line")), strict=True)
-    }
-    return FalseAlarms(rate, len(windows))
+    window = np.zeros(run.candidates.num_rows + limits.num_rows, np.int64)
+    for name in ("obs_id", "target", "line"):  # numbers instead of texts, which would take ten times the memory
+        names = pa.chunked_array([*run.candidates[name].chunks, *limits[name].chunks], pa.string())
+        coded = pc.dictionary_encode(names.combine_chunks())
+        window = window * len(coded.dictionary) + np.asarray(coded.indices)
+    return FalseAlarms(rate, len(np.unique(window)))

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from raysearch.report import funnel
 from raysearch.report.cards import most_significant, page_data, places
@@ -15,8 +20,9 @@ from raysearch.report.folder import Run
 from raysearch.report.links import AROUND, of_archive
 from raysearch.report.pictures import FOLDER as FIGURES
 from raysearch.report.pictures import Pictures, file_key
-from raysearch.report.skymap import SkyMap, sky_map
-from raysearch.report.targets import found_lines, min_lines, targets_data
+from raysearch.report.skymap import Outlines, SkyMap, firsts, sky_map
+from raysearch.report.stream import CHUNK_ROWS
+from raysearch.report.targets import lines_found, min_lines, targets_data
 from raysearch.report.words import in_words
 
 if TYPE_CHECKING:
@@ -122,37 +128,43 @@ def context(run: Run) -> dict[str, Any]:
 
 def _headline(run: Run) -> dict[str, int]:
     """Return the few numbers that stand at the top."""
-    names = set(run.candidates["obs_id"].to_pylist())
-    found = set(run.candidates["target"].to_pylist()) - {""}
-    least, lines_of = min_lines(run), found_lines(run)
-    notable = sum(len(lines) >= least for lines in lines_of.values()) if least else 0
+    found = pc.unique(run.candidates["target"])
+    least = min_lines(run)
     return {
         "candidates": run.candidates.num_rows,
-        "observations": len(names),
-        "targets": len(found),
-        "matched": len(lines_of),
-        "notable": notable,
+        "observations": len(pc.unique(run.candidates["obs_id"])),
+        "targets": int(pc.sum(pc.not_equal(found, "")).as_py() or 0),
+        "matched": len(run.targets.names),
+        "notable": int((lines_found(run) >= least).sum()) if least else 0,
         "min_lines": least,
     }
 
 
 def _sky(run: Run) -> SkyMap:
     """Return the map of this run: targets, footprints, and candidates by their own position, else by their target's."""
-    where: dict[str, tuple[float, float]] = {}
-    for targets in run.observations["targets"].to_pylist():
-        for target in targets:
-            where[target["name"]] = (target["ra"], target["dec"])
-    columns = [run.column(run.candidates, name, math.nan) for name in ("ra", "dec", "target")]
-    candidates = [
-        (ra, dec) if ra is not None and math.isfinite(ra + dec) else where.get(target, (math.nan, math.nan))
-        for ra, dec, target in zip(*columns, strict=True)
-    ]
-    status = dict(zip(run.outcomes["obs_id"].to_pylist(), run.outcomes["status"].to_pylist(), strict=True))
-    searched = [f for name, f in run.footprints.items() if status.get(name) in funnel.SEARCHED]
-    others = [f for name, f in run.footprints.items() if status.get(name) not in funnel.SEARCHED]
-    return sky_map(list(where.values()), candidates, searched, others)
+    targets = np.stack([run.targets.ra, run.targets.dec], axis=1)
+    nowhere = np.append(targets, [[math.nan, math.nan]], axis=0)
+    candidates = nowhere[run.targets.rows(run.candidates["target"])]
+    if {"ra", "dec"} <= set(run.candidates.column_names):
+        own = np.stack([np.asarray(run.candidates[name], dtype=np.float64) for name in ("ra", "dec")], axis=1)
+        candidates = np.where(np.isfinite(own).all(axis=1, keepdims=True), own, candidates)
+    return sky_map(targets, candidates, *_outlines(run))
 
 
+def _outlines(run: Run) -> tuple[Outlines, Outlines]:
+    """Return the footprints searched, and the others; those that cannot be read are in neither."""
+    regions = run.observations["s_region"]
+    pieces = (regions.slice(start, CHUNK_ROWS).to_pylist() for start in range(0, len(regions), CHUNK_ROWS))
+    first = firsts(run.footprint(text) for piece in pieces for text in piece)
+    known = np.isfinite(first).all(axis=1)
+
+    def some(rows: NDArray[np.intp]) -> Outlines:
+        return Outlines(first[rows], lambda place: run.footprint(regions[int(rows[place])].as_py()))
+
+    return some(np.flatnonzero(known & run.searched)), some(np.flatnonzero(known & ~run.searched))
+
+
+@cache
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from raysearch.report.embed import script_json
 
@@ -32,18 +34,18 @@ class Pictures:
     ----------
     tables
         Figures as the run folder holds them (`FIGURE_SCHEMA`).
-    place
-        Row of each observation in the work list.
+    rows
+        Returns the row of each observation in the work list, by its name; -1 where there is none.
     """
 
-    def __init__(self, tables: Sequence[pa.Table], place: Mapping[str, int]) -> None:
+    def __init__(self, tables: Sequence[pa.Table], rows: Callable[[pa.ChunkedArray], NDArray[np.int64]]) -> None:
         self._tables = tables
         self._rows: dict[Place, list[tuple[int, int]]] = {}
         for number, table in enumerate(tables):
-            names, candidates = table["obs_id"].to_pylist(), table["candidate"].to_pylist()
-            for row, (name, candidate) in enumerate(zip(names, candidates, strict=True)):
-                if name in place:
-                    self._rows.setdefault((place[name], candidate), []).append((number, row))
+            places = zip(rows(table["obs_id"]).tolist(), table["candidate"].to_pylist(), strict=True)
+            for row, (observation, candidate) in enumerate(places):
+                if observation >= 0:
+                    self._rows.setdefault((observation, candidate), []).append((number, row))
 
     def __iter__(self) -> Iterator[Place]:
         return iter(self._rows)

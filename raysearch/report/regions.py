@@ -7,14 +7,13 @@ degrees, sizes in arcsec, `text={...}` as its label.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from raysearch.errors import ConfigError
 from raysearch.model import Circle, Footprint
+from raysearch.report.stream import Stream
 from raysearch.report.tables import whole
 
 COLOURS: Mapping[str, str] = {"candidates": "red", "targets": "green", "observations": "cyan"}
@@ -22,22 +21,24 @@ HEAD = "# Region file format: DS9 version 4.1\nglobal color={colour} width=1 sel
 
 WORDS = ("source", "target", "line", "kind")
 """Columns that make a candidate's label, as far as there are."""
+PLACE = ("ra", "dec", "extent_along_arcsec", "extent_across_arcsec", "position_angle")
+"""Columns that make its shape, likewise."""
 
 
-def write_regions(table: pa.Table, path: Path, name: str, footprints: Mapping[str, Footprint] | None = None) -> int:
-    """Write a table as a DS9 region file, and return how many of its rows are in it; those without a position are not.
+def write_regions(stream: Stream, path: Path, name: str, footprint: Callable[[str], Footprint]) -> tuple[int, int]:
+    """Write a table as a DS9 region file; return how many of its rows are in it, and how many are not: they have no position.
 
     Parameters
     ----------
-    table
+    stream
         Candidates, sources, cutouts or targets: each a point, or an ellipse where its extent is known. Observations: their
         footprints.
     path
         The file.
     name
         Which table it is.
-    footprints
-        Of each observation, by its obs_id; for observations only.
+    footprint
+        Returns the footprint of an observation, of its `s_region`; one without shapes where it cannot be read.
 
     Raises
     ------
@@ -46,38 +47,38 @@ def write_regions(table: pa.Table, path: Path, name: str, footprints: Mapping[st
     OSError
         The file cannot be written.
     """
-    if name == "observations":
-        lines = _of_footprints(table, footprints or {})
-    elif {"ra", "dec"} <= set(table.column_names):
-        kept = [column for column in table.column_names if not pa.types.is_binary(table.schema.field(column).type)]
-        lines = map(_of_record, table.select(kept).to_pylist())
-    else:
+    observations = name == "observations"
+    if not observations and not {"ra", "dec"} <= set(stream.schema.names):
         raise ConfigError(f"the {name} have no positions (ra, dec) to make regions of")
-    shown = 0
+    wanted = ("obs_id", "s_region") if observations else (*WORDS, *PLACE)
+    kept = [column for column in wanted if column in stream.schema.names]
+    shown = missing = 0
     with whole(path) as torn, torn.open("w", encoding="utf-8") as file:
         file.write(HEAD.format(colour=COLOURS.get(name, "red")))
-        for region in lines:
-            shown += bool(region)
-            file.writelines(region)
-    return shown
+        for piece in stream.pieces():
+            rows = piece.select(kept).to_pylist()
+            lines = [_of_footprint(row, footprint) for row in rows] if observations else [_of_record(row) for row in rows]
+            file.writelines(lines)
+            missing += lines.count("")
+            shown += len(lines) - lines.count("")
+    return shown, missing
 
 
-def _of_record(row: Mapping[str, Any]) -> list[str]:
+def _of_record(row: Mapping[str, Any]) -> str:
     ra, dec = row["ra"], row["dec"]
     if ra is None or dec is None or not (math.isfinite(ra) and math.isfinite(dec)):
-        return []
+        return ""
     text = _label(" ".join(str(row[word]) for word in WORDS if row.get(word)))
     along, across = row.get("extent_along_arcsec"), row.get("extent_across_arcsec")
     angle = row.get("position_angle")
     if along and across and angle is not None and math.isfinite(along + across + angle):
         # The second radius lies along north where the angle is 0, and turns to the east: as position angles do.
-        return [f'ellipse({ra:.7f},{dec:.7f},{across / 2:.3f}",{along / 2:.3f}",{angle:.2f}) # text={{{text}}}\n']
-    return [f"point({ra:.7f},{dec:.7f}) # point=cross text={{{text}}}\n"]
+        return f'ellipse({ra:.7f},{dec:.7f},{across / 2:.3f}",{along / 2:.3f}",{angle:.2f}) # text={{{text}}}\n'
+    return f"point({ra:.7f},{dec:.7f}) # point=cross text={{{text}}}\n"
 
 
-def _of_footprints(table: pa.Table, footprints: Mapping[str, Footprint]) -> Iterator[list[str]]:
-    for obs_id in table["obs_id"].to_pylist():
-        yield list(_shapes(footprints.get(obs_id, Footprint(())), _label(obs_id)))
+def _of_footprint(row: Mapping[str, Any], footprint: Callable[[str], Footprint]) -> str:
+    return "".join(_shapes(footprint(row["s_region"]), _label(row["obs_id"])))
 
 
 def _shapes(footprint: Footprint, text: str) -> Iterable[str]:
@@ -91,5 +92,5 @@ def _shapes(footprint: Footprint, text: str) -> Iterable[str]:
 
 def _label(text: str) -> str:
     """Return text that cannot end its braces, its line or its command."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in text)
+    plain = text if text.isprintable() else "".join(letter if letter.isprintable() else " " for letter in text)
     return plain.translate({ord("{"): "(", ord("}"): ")", ord(";"): ","})

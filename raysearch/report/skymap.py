@@ -6,7 +6,7 @@ Right ascension 0 h is in the middle and grows to the left, as seen from inside 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,10 +18,11 @@ from raysearch.model import Circle, Footprint, Polygon
 HALF_WIDTH, HALF_HEIGHT = 180.0, 90.0
 """Of the ellipse, in the units of the SVG."""
 MOST_POINTS = 6000
-"""More points than these are thinned to one in each cell of `CELL` degrees: a denser cloud of dots tells no more."""
+"""More points than these are thinned to one in each cell of `CELL` degrees: a denser cloud of dots tells no more. Where they are
+still more, the cells are twice as wide, and so on."""
 CELL = 0.2
 MOST_OUTLINES = 4000
-"""Likewise for footprints: beyond, one for each cell of `CELL` degrees around their centres."""
+"""Likewise for footprints."""
 _STEP = 3.0
 """Degrees of a great circle that are drawn as a straight line."""
 _GALAXY = (192.85948, 27.12825, 32.93192)
@@ -40,6 +41,8 @@ class Layer:
     count: int
     drawn: int
     """How many of them are there; fewer than `count` where they are thinned."""
+    cell: float
+    """To one in each so many degrees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,52 +64,71 @@ def project(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> tuple[NDArray[
     return -HALF_WIDTH * np.cos(lat) * np.sin(half) / scale, -HALF_HEIGHT * np.sin(lat) / scale
 
 
-def sky_map(
-    targets: Sequence[tuple[float, float]],
-    candidates: Sequence[tuple[float, float]],
-    searched: Iterable[Footprint],
-    unsearched: Iterable[Footprint],
-) -> SkyMap:
-    """Return the map of positions (degrees, ICRS) and footprints; what has no position is left out."""
-    layers = (
-        _outlines("unsearched", "footprints not searched", list(unsearched)),
-        _outlines("searched", "footprints searched", list(searched)),
-        _points("targets", "targets", targets),
-        _points("candidates", "candidates", candidates),
-    )
-    return SkyMap(_grid(), _galaxy(), tuple(layer for layer in layers if layer.count), _box([*targets, *candidates]))
+@dataclass(frozen=True, slots=True)
+class Outlines:
+    """Footprints that are not held, but made when they are drawn."""
+
+    first: NDArray[np.float64]
+    """A position of each (degrees, ICRS), shape (n, 2)."""
+    footprint: Callable[[int], Footprint]
+    """Returns one by its number."""
+
+    @classmethod
+    def of(cls, footprints: Sequence[Footprint]) -> Outlines:
+        """Return footprints that are at hand."""
+        return cls(firsts(footprints), footprints.__getitem__)
 
 
-def _points(name: str, label: str, positions: Sequence[tuple[float, float]]) -> Layer:
-    """Return dots: lines of no length, whose round ends are as large at every zoom."""
-    where = np.array(positions, dtype=np.float64).reshape(-1, 2)
-    where = where[np.isfinite(where).all(axis=1)]
-    kept = where if len(where) <= MOST_POINTS else where[_thinned(where)]
-    x, y = project(kept[:, 0], kept[:, 1])
-    places = dict.fromkeys(f"M{a:.5f} {b:.5f}h0" for a, b in zip(x.tolist(), y.tolist(), strict=True))
-    return Layer(name, label, "".join(places), len(where), len(where) if len(where) <= MOST_POINTS else len(kept))
-
-
-def _thinned(where: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Return the first position in each cell."""
-    rows = np.floor(where[:, 1] / CELL)
-    columns = np.floor(where[:, 0] * np.cos(np.deg2rad(rows * CELL)) / CELL)
-    return np.sort(np.unique(np.stack([rows, columns], axis=1), axis=0, return_index=True)[1])
-
-
-def _outlines(name: str, label: str, footprints: Sequence[Footprint]) -> Layer:
-    kept = list(footprints)
-    if len(kept) > MOST_OUTLINES:
-        centres = np.array([_first(footprint) for footprint in footprints])
-        kept = [footprints[i] for i in _thinned(centres)]
-    path = "".join(_outline(shape) for footprint in kept for shape in footprint.shapes)
-    return Layer(name, label, path, len(footprints), len(kept))
+def firsts(footprints: Iterable[Footprint]) -> NDArray[np.float64]:
+    """Return a position of each footprint (degrees, ICRS), shape (n, 2); NaN of one without shapes."""
+    flat = (value for footprint in footprints for value in _first(footprint))
+    return np.fromiter(flat, np.float64).reshape(-1, 2)
 
 
 def _first(footprint: Footprint) -> tuple[float, float]:
-    """Return a position of the footprint."""
+    if not footprint.shapes:
+        return math.nan, math.nan
     shape = footprint.shapes[0]
     return (shape.ra, shape.dec) if isinstance(shape, Circle) else (shape.ra[0], shape.dec[0])
+
+
+def sky_map(targets: NDArray[np.float64], candidates: NDArray[np.float64], searched: Outlines, unsearched: Outlines) -> SkyMap:
+    """Return the map of positions (degrees, ICRS, shape (n, 2)) and footprints; what has no position is left out."""
+    layers = (
+        _outlines("unsearched", "footprints not searched", unsearched),
+        _outlines("searched", "footprints searched", searched),
+        _points("targets", "targets", targets),
+        _points("candidates", "candidates", candidates),
+    )
+    box = _box(np.concatenate([targets, candidates]))
+    return SkyMap(_grid(), _galaxy(), tuple(layer for layer in layers if layer.count), box)
+
+
+def _points(name: str, label: str, positions: NDArray[np.float64]) -> Layer:
+    """Return dots: lines of no length, whose round ends are as large at every zoom."""
+    where = positions[np.isfinite(positions).all(axis=1)]
+    rows, cell = _thinned(where, MOST_POINTS)
+    kept = where[rows]
+    x, y = project(kept[:, 0], kept[:, 1])
+    places = dict.fromkeys(f"M{a:.5f} {b:.5f}h0" for a, b in zip(x.tolist(), y.tolist(), strict=True))
+    return Layer(name, label, "".join(places), len(where), len(kept), cell)
+
+
+def _thinned(where: NDArray[np.float64], most: int) -> tuple[NDArray[np.intp], float]:
+    """Return which positions are drawn: all, or the first in each cell; and how large the cells had to be."""
+    kept, cell = np.arange(len(where)), CELL / 2
+    while len(kept) > most:
+        cell *= 2
+        rows = np.floor(where[kept, 1] / cell)
+        columns = np.floor(where[kept, 0] * np.cos(np.deg2rad(rows * cell)) / cell)
+        kept = kept[np.sort(np.unique(np.stack([rows, columns], axis=1), axis=0, return_index=True)[1])]
+    return kept, cell
+
+
+def _outlines(name: str, label: str, outlines: Outlines) -> Layer:
+    kept, cell = _thinned(outlines.first, MOST_OUTLINES)
+    path = "".join(_outline(shape) for place in kept.tolist() for shape in outlines.footprint(place).shapes)
+    return Layer(name, label, path, len(outlines.first), len(kept), cell)
 
 
 def _outline(shape: Polygon | Circle) -> str:
@@ -180,9 +202,8 @@ def _galaxy() -> str:
     return _path(np.rad2deg(ra), np.rad2deg(dec))
 
 
-def _box(positions: Sequence[tuple[float, float]]) -> tuple[float, float, float, float] | None:
-    where = np.array(positions, dtype=np.float64).reshape(-1, 2)
-    where = where[np.isfinite(where).all(axis=1)]
+def _box(positions: NDArray[np.float64]) -> tuple[float, float, float, float] | None:
+    where = positions[np.isfinite(positions).all(axis=1)]
     if not len(where):
         return None
     x, y = project(where[:, 0], where[:, 1])

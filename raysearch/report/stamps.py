@@ -40,7 +40,7 @@ def stamps(candidates: pa.Table) -> pa.Table:
     if CONTENT not in candidates.column_names:
         return FIGURE_SCHEMA.empty_table()
     names = zip(candidates["obs_id"].to_pylist(), candidates["target"].to_pylist(), strict=True)
-    number = dict(zip(names, numbers(candidates), strict=True))
+    number = dict(zip(names, numbers(candidates).tolist(), strict=True))
     rows = []
     for batch in cutout_batches(candidates):
         held = [name for name in _DRAWN if name in batch.schema.names]
@@ -191,7 +191,7 @@ def spectra(sources: pa.Table, measured: pa.Table, candidates: pa.Table) -> pa.T
             ax = style.axes(240, 64, 43, 8, 14)
             alt = _told(source["source"], mine)
             document = svg(spectrum(mine, ax), f"{source['source']}/spectra", source["source"], alt)
-            rows.append(_row(source["obs_id"], number[row], "spectra", document, alt))
+            rows.append(_row(source["obs_id"], int(number[row]), "spectra", document, alt))
     return pa.Table.from_pylist(rows, FIGURE_SCHEMA)
 
 
@@ -207,13 +207,13 @@ def standing(sources: pa.Table, candidates: pa.Table) -> dict[str, int]:
     return {name: found[key] for name, key in each if key in found}
 
 
-def numbers(candidates: pa.Table) -> list[int]:
+def numbers(candidates: pa.Table) -> NDArray[np.int64]:
     """Return for each candidate which of its observation's it is, counted from 0."""
-    seen: dict[str, int] = {}
-    counted = []
-    for name in candidates["obs_id"].to_pylist():
-        counted.append(seen.get(name, 0))
-        seen[name] = counted[-1] + 1
+    of = np.asarray(pc.dictionary_encode(candidates["obs_id"].combine_chunks()).indices)
+    order = np.argsort(of, kind="stable")
+    begins = np.flatnonzero(np.diff(of[order], prepend=-1))
+    counted = np.empty(len(of), np.int64)
+    counted[order] = np.arange(len(of)) - np.repeat(begins, np.diff(begins, append=len(of)))
     return counted
 
 

@@ -7,7 +7,6 @@ lists of records (the limits of each outcome, which make a table of their own, a
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from raysearch.model import LIMIT_TYPE, RANGE_TYPE
 from raysearch.report import columns
 from raysearch.report.provenance import NOTHING, Provenance
 from raysearch.report.stream import Stream
+from raysearch.report.texts import flat_column, joined, number_texts
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from raysearch.report.columns import Column
 
+PLAIN = "^[!$-~]+$"
+"""A text that needs no quotes in ECSV: of letters, digits and signs of ASCII, without `"` and `#`."""
 FORMATS = (".ecsv", ".vot", ".fits", ".parquet", ".csv")
 
 LIMITS_SCHEMA = pa.schema(
@@ -238,21 +240,32 @@ def _write_csv(stream: Stream, path: Path) -> int:
 
 
 def _write_ecsv(stream: Stream, path: Path, name: str, provenance: Provenance) -> int:
-    """Write an ECSV file: the header that astropy makes of a table without rows, then the lines that it makes of each piece."""
-    rows, known = extents(stream)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        header = _ecsv(to_table(stream.schema.empty_table(), name, known=known), provenance.as_dict(name))
-        file.write(header)
-        lines = len(_ecsv(to_table(stream.schema.empty_table(), name, known=known), {}).splitlines())
+    """Write an ECSV file: the header that astropy makes of a table without rows, and lines as it writes them."""
+    rows = 0
+    with path.open("wb") as file:
+        file.write(_ecsv_header(to_table(stream.schema.empty_table(), name), provenance.as_dict(name)).encode())
         for piece in stream.pieces():
-            made = io.StringIO(_ecsv(to_table(piece, name, known=known), {}), newline="")
-            for _ in range(lines):
-                made.readline()
-            shutil.copyfileobj(made, file)
+            cells = [_ecsv_cells(flat_column(column)) for column in without_nested(piece).columns]
+            file.write(joined(cells, "", " ", "\n"))
+            rows += piece.num_rows
     return rows
 
 
-def _ecsv(table: Table, meta: Mapping[str, Any]) -> str:
+def _ecsv_cells(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column as it stands in ECSV: what is missing is an empty text; only plain words stand without quotes."""
+    import pyarrow.compute as pc
+
+    if pa.types.is_boolean(column.type):
+        texts = pc.if_else(column, "True", "False")
+    elif not pa.types.is_string(column.type):
+        texts = number_texts(column, nan="nan", infinity="inf")
+    else:
+        quoted = pc.binary_join_element_wise('"', pc.replace_substring(column, '"', '""'), '"', "")
+        texts = pc.if_else(pc.match_substring_regex(column, PLAIN), column, quoted)
+    return pc.fill_null(texts, '""')
+
+
+def _ecsv_header(table: Table, meta: Mapping[str, Any]) -> str:
     table.meta.update(meta)
     made = io.StringIO(newline="")
     table.write(made, format="ascii.ecsv")
@@ -284,25 +297,3 @@ def without_nested(table: pa.Table) -> pa.Table:
 def _only_in_parquet(kind: pa.DataType) -> bool:
     is_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
     return bool(is_bytes or kind in {pa.list_(LIMIT_TYPE), pa.list_(RANGE_TYPE)})
-
-
-def flat_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column of text, numbers or booleans: all else (lists, times) as text that a person can read."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        return flat_column(column.cast(kind.value_type))
-    if pa.types.is_large_string(kind) or pa.types.is_null(kind):
-        return column.cast(pa.string())
-    if pa.types.is_string(kind) or pa.types.is_boolean(kind) or pa.types.is_float32(kind) or pa.types.is_float64(kind):
-        return column
-    if pa.types.is_signed_integer(kind):
-        return column
-    return pa.chunked_array([[None if v is None else _text(v) for v in column.to_pylist()]], type=pa.string())
-
-
-def _text(value: object) -> str:
-    if isinstance(value, Mapping):
-        return str(value["name"]) if "name" in value else " ".join(map(str, value.values()))
-    if isinstance(value, list):
-        return "; ".join(map(_text, value))
-    return str(value)

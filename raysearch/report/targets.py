@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raysearch.report.folder import Run
-from raysearch.report.funnel import SEARCHED
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from raysearch.report.folder import Run, Targets
 
 MOST_TARGETS = 20_000
 """The page lists this many, those with most found first."""
@@ -23,30 +28,26 @@ def targets_data(run: Run, shown: Sequence[int]) -> dict[str, Any]:
     shown
         Rows of the candidate table in the page's order: cells refer to places in it.
     """
-    rows = _rows(run)
-    _add_candidates(rows, run, shown)
+    targets, cells, candidates = run.targets, *_cells(run, shown)
+    found = {row: sum("best" in cell for cell in of.values()) for row, of in cells.items()}
+    order = _order(targets, found, candidates)
+    kept = order[:MOST_TARGETS]
+    _add_limits(cells, run, kept)
     lines = _lines(run)
     number = {line["name"]: n for n, line in enumerate(lines)}
-    for limit in run.limits.to_pylist():
-        if limit["target"] in rows and math.isfinite(limit["flux"]):
-            cell = rows[limit["target"]]["lines"].setdefault(limit["line"], {})
-            cell["limit"] = min(cell.get("limit", math.inf), float(f"{limit['flux']:.3g}"))
-            cell["limits"] = cell.get("limits", 0) + 1
-    order = sorted(rows.values(), key=lambda row: (-len(row["found"]), -row["candidates"], row["name"]))
-    kept = order[:MOST_TARGETS]
     return {
         "total": len(order),
         "min_lines": min_lines(run),
         "lines": lines,
-        "name": [row["name"] for row in kept],
-        "ra": [_rounded(row["ra"]) for row in kept],
-        "dec": [_rounded(row["dec"]) for row in kept],
-        "redshift": [_rounded(row["redshift"]) for row in kept],
-        "observations": [row["observations"] for row in kept],
-        "searched": [row["searched"] for row in kept],
-        "candidates": [row["candidates"] for row in kept],
-        "found": [len(row["found"]) for row in kept],
-        "cells": [{number[name]: cell for name, cell in row["lines"].items() if name in number} for row in kept],
+        "name": targets.names.take(pa.array(kept)).to_pylist(),
+        "ra": [_rounded(value) for value in targets.ra[kept]],
+        "dec": [_rounded(value) for value in targets.dec[kept]],
+        "redshift": [_rounded(value) for value in targets.redshift[kept]],
+        "observations": targets.observations[kept].tolist(),
+        "searched": targets.searched[kept].tolist(),
+        "candidates": [candidates[row] for row in kept.tolist()],
+        "found": [found.get(row, 0) for row in kept.tolist()],
+        "cells": [{number[name]: cell for name, cell in cells.get(row, {}).items() if name in number} for row in kept.tolist()],
     }
 
 
@@ -55,40 +56,65 @@ def min_lines(run: Run) -> int:
     return int(run.search.get("lines", {}).get("min_lines", 0)) if run.kind == "lines" else 0
 
 
-def found_lines(run: Run) -> Mapping[str, set[str]]:
-    """Return for each matched target the distinct lines of its candidates over all observations."""
-    rows = _rows(run)
-    _add_candidates(rows, run, range(run.candidates.num_rows))
-    return {name: row["found"] for name, row in rows.items()}
+def lines_found(run: Run) -> NDArray[np.int64]:
+    """Return for each target matched how many distinct lines its candidates have over all observations."""
+    if "line" not in run.candidates.column_names:
+        return np.zeros(len(run.targets.names), np.int64)
+    candidate, target = _pairs(run, run.candidates)
+    named = np.asarray(pc.not_equal(run.candidates["line"], ""))[candidate]
+    candidate, target = candidate[named], target[named]
+    lines = pc.dictionary_encode(run.candidates["line"].combine_chunks())
+    different = np.unique(target * len(lines.dictionary) + np.asarray(lines.indices)[candidate])
+    return np.bincount(different // max(1, len(lines.dictionary)), minlength=len(run.targets.names))
 
 
-def _rows(run: Run) -> dict[str, dict[str, Any]]:
-    status = dict(zip(run.outcomes["obs_id"].to_pylist(), run.outcomes["status"].to_pylist(), strict=True))
-    rows: dict[str, dict[str, Any]] = {}
-    columns = [run.observations[name].to_pylist() for name in ("obs_id", "targets")]
-    for obs_id, targets in zip(*columns, strict=True):
-        for target in targets:
-            row = rows.setdefault(
-                target["name"], {**target, "observations": 0, "searched": 0, "candidates": 0, "found": set(), "lines": {}}
-            )
-            row["observations"] += 1
-            row["searched"] += status.get(obs_id) in SEARCHED
-    return rows
+def _pairs(run: Run, candidates: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return for each target of each candidate, as far as it was matched, the candidate's row and the target's."""
+    if "targets" not in candidates.column_names:
+        candidate, names = np.arange(candidates.num_rows), candidates["target"]
+    else:
+        lists = candidates["targets"].combine_chunks()
+        candidate, names = np.asarray(pc.list_parent_indices(lists)), pc.list_flatten(lists)
+    target = run.targets.rows(names)
+    return candidate[target >= 0], target[target >= 0]
 
 
-def _add_candidates(rows: dict[str, dict[str, Any]], run: Run, shown: Sequence[int]) -> None:
-    """Count candidates for each of their targets; a cell keeps the first of those shown, which is the most significant."""
-    table = run.candidates
-    nearest, lines = table["target"].to_pylist(), run.column(table, "line", "")
-    every = table["targets"].to_pylist() if "targets" in table.column_names else [[name] for name in nearest]
-    for place, number in enumerate(shown):
-        line = lines[number]
-        for row in (rows[name] for name in every[number] if name in rows):
-            row["candidates"] += 1
-            if line:
-                row["found"].add(line)
-                cell = row["lines"].setdefault(line, {"best": place, "n": 0})
-                cell["n"] += 1
+def _cells(run: Run, shown: Sequence[int]) -> tuple[dict[int, dict[str, Any]], Counter[int]]:
+    """Return what was found of each target, by its row and the line; and how many candidates are its own.
+
+    A cell keeps the first of those shown, which is the most significant.
+    """
+    table = run.candidates.take(pa.array(shown, pa.int64()))
+    lines = run.column(table, "line", "")
+    cells: dict[int, dict[str, Any]] = {}
+    candidates: Counter[int] = Counter()
+    for place, target in zip(*(rows.tolist() for rows in _pairs(run, table)), strict=True):
+        candidates[target] += 1
+        if lines[place]:
+            cell = cells.setdefault(target, {}).setdefault(lines[place], {"best": place, "n": 0})
+            cell["n"] += 1
+    return cells, candidates
+
+
+def _order(targets: Targets, found: Mapping[int, int], candidates: Mapping[int, int]) -> NDArray[np.int64]:
+    """Return the rows of the targets, those with most lines first, then those with most candidates, then by name."""
+    counts = {"found": found, "candidates": candidates}
+    columns = {name: np.zeros(len(targets.names), np.int64) for name in counts}
+    for name, of in counts.items():
+        columns[name][list(of)] = list(of.values())
+    keys = [("found", "descending"), ("candidates", "descending"), ("name", "ascending")]
+    return np.asarray(pc.sort_indices(pa.table({**columns, "name": targets.names}), sort_keys=keys), dtype=np.int64)
+
+
+def _add_limits(cells: dict[int, dict[str, Any]], run: Run, kept: NDArray[np.int64]) -> None:
+    """Add the lowest limit, and how many there are, to the cells of those targets that are shown."""
+    target = run.targets.rows(run.limits["target"])
+    wanted = np.isin(target, kept) & np.isfinite(run.limits["flux"].to_numpy())
+    limits = run.limits.select(["line", "flux"]).filter(pa.array(wanted))
+    for row, line, flux in zip(target[wanted].tolist(), limits["line"].to_pylist(), limits["flux"].to_pylist(), strict=True):
+        cell = cells.setdefault(row, {}).setdefault(line, {})
+        cell["limit"] = min(cell.get("limit", math.inf), float(f"{flux:.3g}"))
+        cell["limits"] = cell.get("limits", 0) + 1
 
 
 def _lines(run: Run) -> list[dict[str, Any]]:
@@ -97,7 +123,8 @@ def _lines(run: Run) -> list[dict[str, Any]]:
     if run.kind == "lines":
         for table in (run.candidates, run.limits):
             if "line" in table.column_names:
-                rest |= dict(zip(table["line"].to_pylist(), table["rest_um"].to_pylist(), strict=True))
+                each = table.select(["line", "rest_um"]).group_by("line", use_threads=False).aggregate([("rest_um", "last")])
+                rest |= dict(zip(each["line"].to_pylist(), each["rest_um_last"].to_pylist(), strict=True))
         for line in run.search.get("lines", {}).get("list", ()):
             rest[str(line["name"])] = float(str(line["wavelength"]).split()[0])
     return [{"name": name, "rest_um": um} for name, um in sorted(rest.items(), key=lambda item: item[1]) if name]

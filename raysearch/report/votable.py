@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import io
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from raysearch.report import columns, tables
 from raysearch.report.provenance import Provenance
 from raysearch.report.stream import Stream
+from raysearch.report.texts import flat_column, joined, number_texts
 
 if TYPE_CHECKING:
     from astropy.io.votable.tree import VOTableFile
     from astropy.table import Table
 
-NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+NOT_IN_XML = r"[^\t\n\r\x20-\x{D7FF}\x{E000}-\x{FFFD}\x{10000}-\x{10FFFF}]"
 """Letters that XML 1.0 cannot hold (its section 2.2)."""
 NEW = {"version_1_4_or_later": True}
 """TIMESYS came with VOTable 1.4."""
+_REFERENCES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"}
 _ROWS, _END = b"<TABLEDATA>", b"</TABLEDATA>"
 POSITIONS, TIMES = ("pos.eq.ra", "pos.eq.dec"), ("time.epoch", "time.start", "time.end")
 """UCDs of what is told in a frame, and on a scale."""
@@ -29,7 +31,7 @@ POSITIONS, TIMES = ("pos.eq.ra", "pos.eq.dec"), ("time.epoch", "time.start", "ti
 def write_votable(stream: Stream, path: Path, name: str, provenance: Provenance) -> int:
     """Write a table as a VOTable, and return its rows.
 
-    What stands around the rows is that of a document of the first piece; of each further one its rows alone are kept.
+    What stands around the rows is that of a document with a row in which everything is missing.
 
     Parameters
     ----------
@@ -48,30 +50,39 @@ def write_votable(stream: Stream, path: Path, name: str, provenance: Provenance)
         If the file cannot be written.
     """
     rows, known = tables.extents(stream)
-    pieces = stream.pieces() if rows else iter([stream.schema.empty_table()])
+    made = io.BytesIO()
+    _document(tables.to_table(_one_row(stream.schema), name, known=known), name, provenance).to_xml(made)
+    head, begin, content = made.getvalue().partition(_ROWS)
+    _, end, after = content.rpartition(_END)
     with path.open("wb") as file:
-        end = b""
-        for number, piece in enumerate(pieces):
-            made = io.BytesIO()
-            _document(tables.to_table(piece, name, known=known), name, provenance).to_xml(made)
-            head, begin, content = made.getvalue().partition(_ROWS)
-            lines, _, after = content.rpartition(_END)
-            if number == 0:
-                file.write(head + begin)
-                end = lines[len(lines.rstrip()) :] + _END + after if rows else b""
-            file.write(lines.rstrip())
-        file.write(end)
+        file.write(head + begin + b"\n")
+        for piece in stream.pieces():
+            cells = [_cells(flat_column(column)) for column in tables.without_nested(piece).columns]
+            file.write(joined(cells, "<TR><TD>", "</TD><TD>", "</TD></TR>\n"))
+        file.write(end + after)
     return rows
+
+
+def _one_row(schema: pa.Schema) -> pa.Table:
+    return pa.table({field.name: pa.nulls(1, field.type) for field in schema})
+
+
+def _cells(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column as it stands in TABLEDATA; a carriage return as a reference, as XML takes a bare one for a line's end."""
+    if pa.types.is_boolean(column.type):
+        return pc.if_else(column, "1", "0")
+    if not pa.types.is_string(column.type):
+        return number_texts(column, nan="NaN", infinity="+InF")
+    texts = pc.replace_substring_regex(column, NOT_IN_XML, "\ufffd")
+    for letter, reference in _REFERENCES.items():
+        texts = pc.replace_substring(texts, letter, reference)
+    return texts
 
 
 def _document(table: Table, name: str, provenance: Provenance) -> VOTableFile:
     from astropy.io.votable import from_table
     from astropy.io.votable.tree import CooSys, TimeSys
 
-    for column in table.itercols():
-        if column.dtype.kind == "U":  # a replacement takes no more room than what it replaces
-            texts = np.ma.getdata(column)
-            texts[:] = [_clean(text) for text in texts.tolist()]
     document = from_table(table)
     resource = document.resources[0]
     made = resource.tables[0]
@@ -107,4 +118,4 @@ def _info(label: str, value: str, content: str = "") -> Any:
 
 def _clean(text: str) -> str:
     """Return text with a replacement character for each that XML cannot hold."""
-    return NOT_IN_XML.sub("\ufffd", text)
+    return str(pc.replace_substring_regex(text, NOT_IN_XML, "\ufffd"))

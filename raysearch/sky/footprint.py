@@ -53,6 +53,14 @@ def parse_s_region(text: str) -> Footprint:
         raise FootprintError(f"footprint {shown!r}: {flaw}") from None
 
 
+def readable_footprint(text: str) -> Footprint:
+    """Return the footprint that an `s_region` describes; one without shapes where it cannot be read."""
+    try:
+        return parse_s_region(text)
+    except FootprintError:
+        return Footprint(())
+
+
 def contains(footprint: Footprint, ra: ArrayLike, dec: ArrayLike) -> NDArray[np.bool_]:
     """Return whether each position (degrees) lies in the footprint or on its boundary (to 1e-6 arcsec), shape (n,)."""
     regions = Regions.of([footprint])

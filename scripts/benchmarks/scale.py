@@ -30,7 +30,15 @@ MB = 2**20
 HASH = "0" * 16
 LINE = Line("[Fe II] 5.340", 5.340)
 SHAPE = (11, 8, 8)
-SEARCH = 'name = "scale"\n[lines]\nlist = [{name = "[Fe II] 5.340", wavelength = "5.340 um"}]\n'
+SEARCH = """name = "scale"
+[targets]
+simbad = "otype = 'Y*O..'"
+[observations]
+archive = "mast"
+collection = "JWST"
+[lines]
+list = [{name = "[Fe II] 5.340", wavelength = "5.340 um"}]
+"""
 EXPORTS = (
     "outcomes.parquet",
     "outcomes.csv",
@@ -39,6 +47,9 @@ EXPORTS = (
     "outcomes.vot",
     "candidates.parquet",
     "limits.parquet",
+    "observations.reg",
+    "searched.moc.fits",
+    "bibliography.txt",
 )
 
 

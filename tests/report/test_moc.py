@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mocpy import MOC
 
 from raysearch.model import Circle, Footprint, Polygon
+from raysearch.report import moc as moc_module
 from raysearch.report.moc import coverage, order_of, write_coverage
 from raysearch.report.provenance import Provenance
 
@@ -60,6 +61,20 @@ def test_no_place_of_a_footprint_is_left_out(ra, dec, size, round_):
     shape = Circle(ra, dec, size / 2) if round_ else box(ra, min(max(dec, -60), 60), size)
     places = (shape.ra, shape.dec) if not round_ else ([ra], [dec])
     assert holds(coverage([Footprint((shape,))]), np.array(places[0]), np.array(places[1]))
+
+
+def test_very_many_are_told_less_finely_and_in_pieces_as_at_once(monkeypatch):
+    rng = np.random.default_rng(1)
+    places = np.stack([rng.uniform(0, 360, 60), rng.uniform(-60, 60, 60)], axis=1).tolist()
+    footprints = [Footprint((Circle(ra, dec, 0.1) if n % 2 else box(ra, dec, 0.1 + n % 3),)) for n, (ra, dec) in enumerate(places)]
+    whole = coverage(footprints)
+    assert coverage(iter(footprints * 2), 65_536) == whole
+    monkeypatch.setattr(moc_module, "TOGETHER", 7)
+    assert coverage(footprints) == whole
+    assert [moc_module.cells_of(count) for count in (0, 65_536, 65_537, 200_000, 10**6, 10**9)] == [64, 64, 32, 16, 8, 8]
+    coarse = coverage(footprints, 10**6)
+    assert whole.difference(coarse).empty()
+    assert area(whole) < area(coarse) < 1.5 * area(whole)
 
 
 def test_small_shapes_are_told_finely_and_large_ones_are_not():

@@ -2,6 +2,7 @@
 
 import gzip
 
+import numpy as np
 import pyarrow as pa
 
 from raysearch.model import FIGURE_SCHEMA
@@ -18,6 +19,6 @@ def table(*rows):
 
 def test_a_candidate_has_the_figures_of_all_tables():
     drawn, spectra = table(("o1", 0, "triptych"), ("o1", -1, "region 1"), ("gone", 0, "map")), table(("o1", 0, "spectra"))
-    pictures = Pictures([drawn, spectra], {"o1": 3})
+    pictures = Pictures([drawn, spectra], lambda names: np.array([{"o1": 3}.get(name, -1) for name in names.to_pylist()]))
     assert [record["name"] for record in pictures.records((3, 0))] == ["triptych", "spectra"]
     assert set(pictures) == {(3, 0), (3, -1)}

@@ -1,6 +1,7 @@
 """Fixtures that every room's tests may use."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,13 @@ from raysearch.testing import Holdings, LocalArchive, archives_holdings
 
 settings.register_profile("raysearch", deadline=None)  # a shared machine is slow now and then, which is no fault of the tested
 settings.load_profile("raysearch")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with the most slow tests first where processes share them: none begins a long one when the others are done."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+        items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,6 +43,20 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real data: set RAYSEARCH_REAL_DATA to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def one_ray() -> Iterator[None]:
+    """A small Ray of our own, for tests to which its start proves nothing; runs inside use it and leave it running.
+
+    It hands on metrics every second, not every ten.
+    """
+    from raysearch.engine import EngineOptions
+    from raysearch.engine.cluster import ray_running
+
+    os.environ.setdefault("RAY_metrics_report_interval_ms", "1000")
+    with ray_running(EngineOptions(detectors=2, object_store_bytes=150 * 2**20)):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -408,7 +408,7 @@ def test_the_command_line_tells_what_came_of_images(cutouts, sources, archive, t
 
 
 @pytest.mark.slow
-def test_on_ray_it_is_the_same(search, sources, tmp_path):
+def test_on_ray_it_is_the_same(search, sources, tmp_path, one_ray):
     on_ray = {"run.engine": "ray", "run.detectors": 1, "spectra.sources": "none"}
     result = search("spherex-sources", **SOURCES, **on_ray).run(tmp_path / "run")
     for name in ("candidates", "outcomes", "targets", "sources"):

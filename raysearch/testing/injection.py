@@ -8,17 +8,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from astropy.coordinates import SkyCoord
-from astropy.io import fits
-from astropy.wcs import WCS
-from astropy.wcs.utils import pixel_to_skycoord, skycoord_to_pixel
 from numpy.typing import NDArray
-from scipy.special import erf
 
 from raysearch.model import Pixels, Window
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+    from astropy.wcs import WCS
 
 C_KM_S = 299_792.458
 """Speed of light, km/s (exact, SI)."""
@@ -57,6 +56,8 @@ class Scene:
     @property
     def header(self) -> fits.Header:
         """The header as a reader hands it on."""
+        from astropy.io import fits
+
         return fits.Header.fromstring(self.pixels.header)
 
     @property
@@ -69,6 +70,8 @@ class Scene:
         if self.wcs.wcs.lngtyp == "RA":  # much quicker
             ra, dec = self.wcs.pixel_to_world_values(x, y)
             return float(ra) % 360, float(dec)
+        from astropy.wcs.utils import pixel_to_skycoord
+
         place = pixel_to_skycoord(x, y, self.wcs).icrs
         return float(place.ra.deg), float(place.dec.deg)
 
@@ -77,12 +80,18 @@ class Scene:
         if self.wcs.wcs.lngtyp == "RA":
             x, y = self.wcs.world_to_pixel_values(ra, dec)
         else:
+            from astropy.coordinates import SkyCoord
+            from astropy.wcs.utils import skycoord_to_pixel
+
             x, y = skycoord_to_pixel(SkyCoord(ra, dec, unit="deg"), self.wcs)
         return float(y), float(x)
 
 
 @lru_cache(maxsize=64)
 def _celestial(text: str) -> WCS:
+    from astropy.io import fits
+    from astropy.wcs import WCS
+
     header = fits.Header.fromstring(text)
     keys = [f"{card}{axis}" for card in ("CTYPE", "CRVAL", "CRPIX", "CDELT", "CUNIT") for axis in (1, 2)]
     keys += [f"{card}{i}_{j}" for card in ("PC", "CD") for i in (1, 2) for j in (1, 2)]
@@ -155,6 +164,8 @@ def line_fwhm_um(scene: Scene, emission: Emission, wavelength_um: float) -> floa
 
 def line_profile(wavelength_um: NDArray[np.float64], centre_um: float, fwhm_um: float) -> NDArray[np.float64]:
     """Return the part of a Gaussian line that falls into each plane's bin, whose borders lie half-way between the planes."""
+    from scipy.special import erf
+
     between = (wavelength_um[1:] + wavelength_um[:-1]) / 2
     ends = [2 * wavelength_um[0] - between[0]], between, [2 * wavelength_um[-1] - between[-1]]
     below = 0.5 * (1 + erf((np.concatenate(ends) - centre_um) / (fwhm_um * SIGMA * math.sqrt(2))))

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from raysearch.model import Line, Pixels, Window
 from raysearch.testing.cards import card
@@ -153,6 +152,8 @@ def _fringes(spec: NoiseSpec, rng: np.random.Generator) -> NDArray[np.float64]:
 
 def _unit_noise(spec: NoiseSpec, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return noise of standard deviation 1 in each voxel, correlated and tailed as asked."""
+    from scipy.ndimage import gaussian_filter
+
     edge = tuple(math.ceil(4 * s) for s in (spec.blur[0], spec.blur[1], spec.blur[1]))
     unit = rng.standard_normal(tuple(n + 2 * e for n, e in zip((spec.planes, spec.ny, spec.nx), edge, strict=True)))
     if spec.tails:
@@ -165,6 +166,8 @@ def _unit_noise(spec: NoiseSpec, rng: np.random.Generator) -> NDArray[np.float64
 
 def _blurred_sigma(spec: NoiseSpec) -> float:
     """Return the standard deviation that blurring leaves of white noise, tails included."""
+    from scipy.ndimage import gaussian_filter
+
     impulse = np.zeros((17, 17, 17))
     impulse[8, 8, 8] = 1
     kernel = gaussian_filter(impulse, (spec.blur[0], spec.blur[1], spec.blur[1])) if any(spec.blur) else impulse

@@ -13,17 +13,18 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from astropy.io import fits
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, gaussian_filter1d, median_filter, uniform_filter1d
 
 from raysearch.model import Line, Pixels, Window
 from raysearch.testing.injection import C_KM_S, Scene
 from raysearch.testing.noise import line_planes, mrs_psf_arcsec, mrs_resolving_power
 from raysearch.testing.synthetic import BAD
+
+if TYPE_CHECKING:
+    from astropy.io import fits
 
 KNOWN_LINES_UM = {
     "[Fe II]": (17.936, 24.519, 25.988), "[S III]": (18.713,), "[O IV]": (25.890,), "[Ne V]": (24.318,), "[Fe III]": (22.925,),
@@ -89,6 +90,8 @@ def read_real_cube(
 
     Known lines are those of `KNOWN_LINES_UM` at the redshift, and what lies between the wavelengths of `emission_um`.
     """
+    from astropy.io import fits
+
     with fits.open(path) as hdus:
         names = [hdu.name for hdu in hdus]
         science = hdus["SCI" if "SCI" in names else "DATA" if "DATA" in names else 0]
@@ -114,6 +117,8 @@ def read_real_cube(
 
 def smooth_continuum(sci: NDArray[np.float32], use: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return a running median along wavelength, smoothed; planes not to be used, and voxels without data, are bridged."""
+    from scipy.ndimage import gaussian_filter1d, median_filter
+
     index = np.arange(len(sci))
     filled = np.zeros(sci.shape, dtype=np.float32)
     for y, x in np.ndindex(sci.shape[1:]):
@@ -234,6 +239,8 @@ def _known_lines(wavelength_um: NDArray[np.float64], redshift: float) -> NDArray
 
 def _unknown_lines(residual: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Return the planes at which any ninth of the field, summed over 3 planes, stands out; and their neighbours."""
+    from scipy.ndimage import binary_dilation, median_filter, uniform_filter1d
+
     masked = np.zeros(len(residual), dtype=bool)
     for rows in np.array_split(np.arange(residual.shape[1]), 3):
         for columns in np.array_split(np.arange(residual.shape[2]), 3):

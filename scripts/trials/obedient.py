@@ -22,6 +22,8 @@ from raysearch.model import Candidate, Pixels
 FOLDER = "RAYSEARCH_TRIAL"
 """The variable that names the folder; without it there are no orders, and no trace."""
 ORDERS, TRACE = "orders.json", "trace"
+SLOWED_S = 0.01
+"""Longer for each observation: long enough for a moment amid them to be met."""
 LEAK_BYTES = 2**30
 """As the kernel would, a detector that leaks is killed here, if nothing else has ended it before."""
 
@@ -29,7 +31,7 @@ LEAK_BYTES = 2**30
 class Obedient(Published):
     """Searches as `published` does, for `seconds` longer each time."""
 
-    def __init__(self, seconds: float = 0.02) -> None:
+    def __init__(self, seconds: float = SLOWED_S) -> None:
         super().__init__()
         self.seconds = seconds
 

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from obedient import SLOWED_S
 from rig import BOUND_S, DETECTORS, LINGER_S, OBSERVATIONS
 
 if TYPE_CHECKING:
@@ -38,11 +39,12 @@ costs no other observation. What is broken off goes on with the same command.
 _HOW = """
 `scripts/faults` tries it and writes this page (`--docs`). Each row runs the program itself, `raysearch run`, as a process of its
 own: a search of {observations} cubes of the [embedded archive](testing.md) with {detectors} detectors, the published algorithm
-slowed down by 20 ms a cube. Something is done to it from outside, at a moment that is seen from outside: in the run folder, in
-the archive's count of requests, or in the trace that the detector leaves of what it looks at. If the moment has passed by then,
-the row is tried again, three times at most, and else counts as not passed. Rows of the network run smaller searches within the
-script, with every client of the stores in turn; damaged inputs are handed to their readers, as `scripts/fuzz` does in greater
-number. Moments and observations by chance come from a fixed seed (`--seed`).
+slowed down by {slowed:.0f} ms a cube. Something is done to it from outside, at a moment that is seen from outside: in the run
+folder, in the archive's count of requests, or in the trace that the detector leaves of what it looks at. If the moment has passed
+by then, the row is tried again, three times at most, and else counts as not passed. Rows of the network run smaller searches
+within the script, with every client of the stores at once; damaged inputs are handed to their readers, as `scripts/fuzz` does in
+greater number. Moments and observations by chance come from a fixed seed (`--seed`). Rows with a recovery are made one after the
+other; those of the network beside those of the disk, of files and of configuration, which have none.
 
 Then every column of `outcomes` and `candidates` is compared with those of an undisturbed run in one process without Ray, but for
 measured times and counts of repetitions. **Lost** are observations without an outcome, or of whose candidates some are missing;
@@ -79,7 +81,7 @@ def write(rows: Sequence[Row], seconds: float) -> None:
         f"{os.cpu_count()} shared cores, Python {platform.python_version()}, Ray {version('ray')}; seconds are this machine's, "
         "and depend on what else it did."
     )
-    how = _HOW.format(observations=OBSERVATIONS, detectors=DETECTORS, bound=BOUND_S, linger=LINGER_S)
+    how = _HOW.format(observations=OBSERVATIONS, detectors=DETECTORS, bound=BOUND_S, linger=LINGER_S, slowed=1000 * SLOWED_S)
     parts = ["# Reliability", _PROMISE.strip(), "## How it is tried", how.strip(), "## What came out", _filled(summary)]
     for area in dict.fromkeys(row.area for row in rows):
         parts += [f"### {TITLES.get(area, area.capitalize())}", _table([row for row in rows if row.area == area])]

@@ -10,7 +10,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ class Rig:
         self._undisturbed: dict[str, Undisturbed] = {}
         self._runs = 0
         self.kept = {archive.pid}
-        """Processes that are none of a run."""
+        """Processes that are none of a run, nor is what they start."""
         self.children = {archive.pid}
         """Processes that were started here: who has started them waits for them too."""
         self._orders: Path | None = None
@@ -169,13 +169,17 @@ class Rig:
         engine: str,
         *settings: str,
         terminal: bool = False,
+        through: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         archive: LocalArchive | None = None,
     ) -> Program:
-        """Start `raysearch run` into a folder; settings are those of `--set`; another archive may stand in for the usual one."""
+        """Start `raysearch run` into a folder, perhaps through another command; settings are those of `--set`.
+
+        Another archive may stand in for the usual one.
+        """
         chosen = [f"services.{name}={url}" for name, url in (archive or self.archive).services.items()]
         chosen += [f"run.engine={engine}", f"run.detectors={DETECTORS}", *settings]
-        command = [sys.executable, "-m", "raysearch.cli", "run", str(self._search), "--out", str(out)]
+        command = [*through, sys.executable, "-m", "raysearch.cli", "run", str(self._search), "--out", str(out)]
         command += [word for setting in chosen for word in ("--set", setting)]
         known = self.environment(environment or {})
         self._runs += 1
@@ -237,13 +241,23 @@ class Rig:
     def processes(self, title: str = "") -> list[psutil.Process]:
         """Return the processes of all runs that are there, by how their command line begins."""
         found = []
-        for process in psutil.Process().children(recursive=True):
+        everybody = psutil.Process().children(recursive=True)
+        kept = self._kept()
+        for process in everybody:
             with contextlib.suppress(psutil.NoSuchProcess):
                 if process.status() == psutil.STATUS_ZOMBIE:
                     self._reap(process.pid)
-                elif process.pid not in self.kept and " ".join(process.cmdline()).startswith(title):
+                elif process.pid not in kept and " ".join(process.cmdline()).startswith(title):
                     found.append(process)
         return found
+
+    def _kept(self) -> set[int]:
+        """Return the processes that are none of a run, and those that they have started."""
+        kept = set(self.kept)
+        for pid in self.kept:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                kept |= {process.pid for process in psutil.Process(pid).children(recursive=True)}
+        return kept
 
     @contextlib.contextmanager
     def keeping(self, pid: int) -> Iterator[None]:

@@ -28,7 +28,7 @@ from ray.cluster_utils import Cluster
 from raysearch.engine import EngineOptions, Phase, ShardDone, driver, run
 from raysearch.engine.cluster import prepare
 
-driver._SAY_S = 1.0
+driver._SAY_S = driver._LOOK_S = 1.0
 
 @dataclass(frozen=True)
 class Marking(FakeDetector):
@@ -43,7 +43,8 @@ class Marking(FakeDetector):
         return super().detect(pixels)
 
 prepare()
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80 * 2**20})
+head = {"num_cpus": 0, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args=head)
 marks = folder / "marks"
 marks.mkdir(parents=True)
 nodes, phases, done, lost = [], [], [], []

@@ -1,7 +1,7 @@
 """The command line: `raysearch run | plan | query | status | export | config | demo`.
 
-Exit status: 0 done; 1 done, but some observations failed; 2 the search could not run; 130 stopped by Ctrl-C, 143 by SIGTERM; 141
-nobody read its output to the end.
+Exit status: 0 done; 1 done, but some observations failed; 2 the search could not run; 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by
+a terminal that was closed; 141 nobody read its output to the end.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .cli_terminal import outlived, spell_out
 from .errors import RaysearchError
 from .masking import masked, masked_table
 
@@ -41,10 +42,21 @@ SHOWN_CHARACTERS = 1000
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    options = _parser().parse_args(arguments)
-    command: Callable[[argparse.Namespace], int] = options.command
+    spell_out()
+    with outlived():
+        return _status_of(arguments)
+
+
+def _status_of(arguments: Sequence[str] | None) -> int:
+    command: Callable[[argparse.Namespace], int] | None = None
     try:
-        return command(options)
+        options = _parser().parse_args(arguments)  # imports what takes a while; Ctrl-C is told there too
+        _check_place()
+        command = options.command
+        from .engine.signals import stopping
+
+        with stopping():
+            return command(options)
     except RaysearchError as error:
         print(f"raysearch: {masked(str(error))}", file=sys.stderr)
         return 2
@@ -58,6 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"raysearch: {masked(str(error))}", file=sys.stderr)
         return 2
+
+
+def _check_place() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise RaysearchError("the folder that this was started in is not there any more: change to another one") from None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,4 +1,6 @@
 import json
+import os
+import pty
 import subprocess
 import sys
 import time
@@ -9,6 +11,7 @@ from astropy.table import Table
 from pyarrow import feather
 
 from raysearch import cli
+from raysearch.cli_terminal import outlived
 from raysearch.search import Result
 from raysearch.testing import CubeSpec, Faults, Jet, LocalArchive, demo_holdings, make_cube
 
@@ -150,6 +153,54 @@ def test_output_that_nobody_reads_to_the_end_is_no_success():
     assert pipe.wait(timeout=60) in {120, 141}
 
 
+def test_what_an_output_has_no_letter_for_is_spelled_out(tmp_path):
+    search = tmp_path / "ω.toml"
+    search.write_text(
+        '[targets]\nsimbad = "main_id = \'ω Cen\'"\n[observations]\narchive = "mast"\ncollection = "JWST"\n'
+        '[lines]\nlist = "feii-jwst"\n'
+    )
+    command = [sys.executable, "-m", "raysearch.cli", "config", str(search)]
+    said = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "\\u03c9" in said.stdout
+
+
+def test_a_folder_that_was_removed_is_no_place_to_start_in(tmp_path, capsys, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert cli.main(["config", "jets"]) == 2
+    assert capsys.readouterr().err == (
+        "raysearch: the folder that this was started in is not there any more: change to another one\n"
+    )
+
+
+def test_ctrl_c_while_the_command_line_is_read(monkeypatch, capsys):
+    def stop(text):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_folder", stop)
+    assert cli.main(["status", "run"]) == 130
+    assert capsys.readouterr().err == "\nraysearch: stopped\n"
+
+
+def test_a_terminal_that_is_gone_costs_nothing(monkeypatch):
+    """Its other side is closed, as when a connection is lost: whatever is written gives EIO."""
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        with outlived():
+            sys.stdout.write("seen\n")
+            sys.stdout.flush()
+            assert os.read(master, 100) == b"seen\r\n"
+            os.close(master)
+            sys.stdout.write("not seen\n")
+            sys.stdout.flush()
+            sys.stdout.write("nor this")
+        monkeypatch.undo()
+
+
 @pytest.mark.parametrize("file", ["nowhere/c.csv", "nowhere/c.fits", "nowhere/c.ecsv", "nowhere/c.parquet"])
 def test_a_table_that_cannot_be_written_is_one_sentence(folder, tmp_path, capsys, file):
     assert cli.main(["export", str(folder), str(tmp_path / file)]) == 2
@@ -272,7 +323,8 @@ def sorted_tables(folder):
 def test_a_run_killed_with_9_goes_on_to_the_same_tables(tmp_path):
     with LocalArchive(demo_holdings()) as archive:
         settings = [word for name, url in archive.services.items() for word in ("--set", f"services.{name}={url}")]
-        settings += ["--set", "run.concurrency=2", "--set", "detector.name=published"]
+        settings += ["--set", "run.concurrency=2", "--set", "detector.name=published", "--set", "report.figures=false"]
+        settings += ["--set", "report.page=false"]
         command = [sys.executable, "-m", "raysearch.cli", "run", "jets", *settings, "--out"]
         assert cli.main([*command[3:], str(tmp_path / "whole"), "--set", "run.engine=inline"]) == 1
         archive.set_faults(Faults(delay=(0.05, 0.1)))
@@ -295,7 +347,7 @@ def test_a_run_killed_with_9_goes_on_to_the_same_tables(tmp_path):
 
 
 @pytest.mark.slow
-def test_ray_and_inline_give_the_same_tables(settings, folder, tmp_path):
+def test_ray_and_inline_give_the_same_tables(settings, folder, tmp_path, one_ray):
     assert cli.main(["run", "jets", "--out", str(tmp_path / "ray"), *settings, "--set", "run.engine=ray"]) == 1
     for ray, inline in zip(sorted_tables(tmp_path / "ray"), sorted_tables(folder), strict=True):
         assert ray.schema == inline.schema
@@ -326,7 +378,7 @@ class Brightest:
 
 
 @pytest.mark.slow
-def test_a_detector_of_ones_own_file_reaches_rays_workers(tmp_path):
+def test_a_detector_of_ones_own_file_reaches_rays_workers(tmp_path, one_ray):
     for name, jets in (("jet", (Jet(17.936, resolving_power=1600),)), ("star", ())):
         spec = CubeSpec(name=name, planes=120, wave_start_um=17.7, wave_step_um=0.0025, jets=jets)
         (tmp_path / f"{name}.fits").write_bytes(make_cube(spec))

@@ -15,6 +15,7 @@ from typing import Any
 
 from raysearch.engine.job import Job
 from raysearch.engine.options import EngineOptions
+from raysearch.engine.signals import outliving_terminals
 from raysearch.errors import ConfigError
 
 # RAY_AUTH_MODE is left alone: `ray.init` lets nobody in without a token by its own default, also where ray was imported before,
@@ -24,6 +25,8 @@ ENVIRONMENT = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_free_objects_batch_size": "4",  # by default 100 consumed objects stay in the store before one is freed
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # its future default; unset, every worker warns
+    # Told among the user's output, at length; the outcome says which observation it was, and why.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": r"A worker died or was killed while executing a task|Task (Loader|Detector)\.\w+ failed",
 }
 
 
@@ -47,12 +50,13 @@ def ray_running(options: EngineOptions) -> Iterator[str]:
         return
     try:
         _knock(options.address)
-        context = ray.init(options.address, logging_level=logging.ERROR, log_to_driver=False, **_local(options))
+        with outliving_terminals():
+            context = ray.init(options.address, logging_level=logging.ERROR, log_to_driver=False, **_local(options))
     except Exception as exc:  # where a part of Ray does not start in time, it raises just that
         cure = (
             'start one with `ray start --head`, or set run.address = "local"'
             if options.address != "local"
-            else 'set run.engine = "inline"'
+            else 'give it room in /tmp (or RAY_TMPDIR) and /dev/shm, and a HOME for its token, or set run.engine = "inline"'
         )
         raise ConfigError(f"Ray cannot be had at address {options.address!r}: {exc}; {cure}") from exc
     try:

@@ -114,9 +114,9 @@ class _Open:
                 shard.take(row, fetched)
         except TimeIsUp:
             shard.fail(row, fetched, self.job.too_long)
-        os.chdir(self._place)  # a detector may have gone elsewhere; what is to be read or written is named from here
         if self.abandoned:
             raise asyncio.CancelledError
+        os.chdir(self._place)  # a detector may have gone elsewhere; what is to be read or written is named from here
         if shard.complete:
             self._begun.discard(number)
             self._commit(number, *shard.tables())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import time
@@ -21,6 +22,8 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 class ProgressLine:
     """Writes progress to a stream: one line that is rewritten on a terminal, elsewhere a plain line every `every_s` seconds.
+
+    A stream that takes nothing more (a terminal that was closed, a log on a full disk) costs the run nothing.
 
     Parameters
     ----------
@@ -97,6 +100,10 @@ class ProgressLine:
 
     def _say(self, text: str, lasting: bool = False) -> None:
         self._told = self._clock()
+        with contextlib.suppress(OSError):
+            self._write(text, lasting)
+
+    def _write(self, text: str, lasting: bool) -> None:
         if self._terminal:
             most = max(0, shutil.get_terminal_size().columns - 1)  # a line that wraps could not be rewritten
             text = text[:most]

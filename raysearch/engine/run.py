@@ -37,8 +37,8 @@ def run(
 
     A Ray that is started for it ends with it, or together with `after`, so that another run may use it.
 
-    Ctrl-C or SIGTERM stops handing out shards, lets those in hand finish, and then raises Stopped, unless they were the last and
-    nothing follows; a second one stops at once. Either way the folder can be continued.
+    Ctrl-C, SIGTERM or SIGHUP (the terminal is closed) stops handing out shards, lets those in hand finish, and then raises Stopped,
+    unless they were the last and nothing follows; a second Ctrl-C or SIGTERM stops at once. Either way the folder can be continued.
 
     Raises
     ------
@@ -85,7 +85,7 @@ class _Session:
     def __init__(self, ledger: Ledger, observers: Sequence[Observer]) -> None:
         self.ledger = ledger
         self.totals = ledger.resumed
-        self.interrupts = Interrupts(self._stopping)
+        self.interrupts = Interrupts(lambda words: self.tell(Phase(words)))
         self.commits = Commits(ledger.commit, self._written)
         self._observers = list(observers)
         # Also told from the ticking thread; and from a signal handler, which may interrupt a telling of the same thread.
@@ -101,9 +101,6 @@ class _Session:
     def stopped(self) -> bool:
         """Whether somebody has asked to stop."""
         return self.interrupts.number != 0
-
-    def _stopping(self) -> None:
-        self.tell(Phase("stopping: finishing what is in hand; Ctrl-C again stops at once"))
 
     def started(self) -> RunStarted:
         """Return the event that says what is done, and what is left."""
@@ -191,8 +188,11 @@ def _on_ray(job: Job, work: pa.Table, session: _Session, options: EngineOptions,
     with ExitStack() as here:
         if not cluster.is_running():
             session.tell(Phase("starting Ray" if options.address == "local" else f"joining Ray at {options.address}"))
-        dashboard = (after or here).enter_context(cluster.ray_running(options))
+        with session.interrupts.sparing("Ray has started"):  # half of it would stay, or Python crash at its end
+            dashboard = (after or here).enter_context(cluster.ray_running(options))
         session.interrupts.catch()
+        if session.stopped:
+            return
         if options.address != "local":
             job, options = bounded(job, options, cluster.largest_node())
         from raysearch.engine.backlog import Backlog

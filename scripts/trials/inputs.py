@@ -56,6 +56,18 @@ def _endings(out: Path, names: set[str]) -> str:
     return f"of the damaged, {', '.join(f'{count} {status}' for status, count in sorted(ended.items()))}; the others as ever"
 
 
+def _nowhere(rig: Rig) -> Came:
+    """Search with neither a home, nor a folder for temporary files, nor letters beyond ASCII."""
+    rig.order({})
+    none = str(rig.folder / "nowhere")
+    out = rig.new_folder().with_name("odd\n name ω")
+    program = rig.start(out, "inline", environment={"HOME": none, "TMPDIR": none, "PYTHONIOENCODING": "ascii"})
+    status = program.wait()
+    if status != 0 or "Traceback" in program.output:
+        raise Wrong(f"the run ended with {status}: {program.last_line}")
+    return Came(rig.compare(out), "nothing", "the run went on")
+
+
 def _fuzzed(name: str) -> Callable[[Rig], Came]:
     """Read damaged inputs of one kind, in this process: what `scripts/fuzz` does in greater number."""
 
@@ -75,6 +87,9 @@ TRIALS = [
     Trial("files", "cubes", f"{CASES} damaged spectral cubes", _fuzzed("cubes")),
     Trial("files", "images", f"{CASES} damaged SPHEREx images", _fuzzed("images")),
     Trial("files", "cutouts", f"{CASES} damaged answers of the cutout service", _fuzzed("cutouts")),
+    Trial(
+        "configuration", "nowhere", "HOME and TMPDIR name nothing, --out has a newline, the output no letter but ASCII", _nowhere
+    ),
     Trial("configuration", "searches", f"{CASES} damaged search files", _fuzzed("searches")),
     Trial("configuration", "tables", f"{CASES} damaged tables", _fuzzed("tables")),
     Trial("configuration", "regions", f"{CASES} damaged footprints (s_region)", _fuzzed("regions")),

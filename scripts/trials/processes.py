@@ -48,6 +48,8 @@ def _ended(
     extra = math.nan if not math.isnan(recovery_s) else time.time() - program.began - rig.undisturbed(engine).seconds
     if status != int(bool(failed)):
         raise Wrong(f"the run ended with {status}: {program.last_line}")
+    if "(raylet)" in program.output:
+        raise Wrong("Ray has told at length, among the user's output, what the outcome says")
     told = "the run went on" if not failed else f"`failed` alone: {_one(rig.reasons(out, failed))}"
     return Came(rig.compare(out, failed=failed), "nothing", told, recovery_s, extra)
 
@@ -267,17 +269,57 @@ def _interrupted(engine: str, strike: Callable[[Program], None], status: int, sa
         out = rig.new_folder()
         program = rig.start(out, engine, terminal=True)
         program.until(lambda: len(rig.trace()) > rig.observations * 0.3, "part of the observations")
-        at = time.time()
         strike(program)
-        ended = program.wait()
-        ended_s, kept = time.time() - at, len(shards_done(out))
-        if ended != status or says not in program.last_line or "Traceback" in program.output:
-            raise Wrong(f"the run ended with {ended}: {program.output[-500:]}")
-        said = program.last_line if says else "without a word"
-        came = _continued(rig, out, engine, program.began)
-        return Came(came.tally, AGAIN, f"ended after {ended_s:.1f} s, {kept} shards kept: {said}", extra_s=came.extra_s)
+        return _stopped(rig, program, out, engine, status, says)
 
     return run
+
+
+def _stopped(rig: Rig, program: Program, out: Path, engine: str, status: int, says: str) -> Came:
+    """Wait for the end of a run that was just interrupted, and go on."""
+    at = time.time()
+    ended = program.wait()
+    ended_s, kept = time.time() - at, len(shards_done(out))
+    if ended != status or says not in program.last_line or "Traceback" in program.output:
+        raise Wrong(f"the run ended with {ended}: {program.output[-500:]}")
+    said = program.last_line if says else "without a word"
+    came = _continued(rig, out, engine, program.began)
+    return Came(came.tally, AGAIN, f"ended after {ended_s:.1f} s, {kept} shards kept: {said}", extra_s=came.extra_s)
+
+
+def _interrupted_in_commit(rig: Rig) -> Came:
+    """Interrupt a run of which a shard's candidates stand, and its outcomes do not."""
+    rig.order({})
+    out = rig.new_folder()
+    program = rig.start(out, "inline", terminal=True)
+    program.halt_when(lambda: _between_two_files(out), "a shard half committed")
+    program.type(b"\x03")
+    program.send(signal.SIGCONT)
+    return _stopped(rig, program, out, "inline", 130, HOW)
+
+
+def _interrupted_in_start(rig: Rig) -> Came:
+    """Interrupt a run twice while its Ray starts."""
+    rig.undisturbed("ray")
+    rig.order({})
+    out = rig.new_folder()
+    program = rig.start(out, "ray", terminal=True)
+    program.until(lambda: "starting Ray" in program.output, "Ray's start")
+    _ctrl_c_twice(program)
+    return _stopped(rig, program, out, "ray", 130, HOW)
+
+
+def _heedless(rig: Rig) -> Came:
+    """Close the terminal of a run that ignores it, and has nobody left to tell anything to."""
+    rig.order({})
+    out = rig.new_folder()
+    program = rig.start(out, "inline", "report.page=true", terminal=True, through=("env", "--ignore-signal=HUP"))
+    program.until(lambda: len(rig.trace()) > rig.observations * 0.3, "part of the observations")
+    program.close_terminal()
+    came = _ended(rig, program, out, "inline")
+    if not (out / "report" / "index.html").exists():
+        raise Wrong("the run has ended without its page")
+    return came
 
 
 def _ctrl_c(program: Program) -> None:
@@ -316,12 +358,12 @@ TRIALS = [
         'the same, where `run.memory = "3 GB"` leaves it 386 MB',
         _harmful("leak", 1, "run.memory=3 GB"),
     ),
-    _of("wait", "a detector that never returns from an observation", _harmful("wait", 1, "run.time_limit=10 s")),
-    _of("spin", "the same, in C code that never gives the interpreter back", _harmful("spin", 1, "run.time_limit=10 s")),
+    _of("wait", "a detector that never returns from an observation", _harmful("wait", 1, "run.time_limit=5 s")),
+    _of("spin", "the same, in C code that never gives the interpreter back", _harmful("spin", 1, "run.time_limit=5 s")),
     _of(
         "wait-inline",
         "a detector that never returns from an observation, without Ray",
-        _harmful("wait", 1, "run.time_limit=10 s", engine="inline"),
+        _harmful("wait", 1, "run.time_limit=5 s", engine="inline"),
     ),
     _of("raylet", "kill -9 of the host's raylet", _ray_killed("/raylet/raylet")),
     _of("gcs", "kill -9 of Ray's control store (GCS)", _ray_killed("gcs_server")),
@@ -352,8 +394,9 @@ TRIALS = [
     _of("ctrl-c", "Ctrl-C", _interrupted("ray", _ctrl_c, 130, HOW)),
     _of("ctrl-c-twice", "Ctrl-C twice", _interrupted("ray", _ctrl_c_twice, 130, HOW)),
     _of("ctrl-c-inline", "Ctrl-C, without Ray", _interrupted("inline", _ctrl_c, 130, HOW)),
+    _of("ctrl-c-commit", "Ctrl-C between a shard's candidates and its outcomes, without Ray", _interrupted_in_commit),
+    _of("ctrl-c-start", "Ctrl-C twice while Ray starts", _interrupted_in_start),
     _of("sigterm", "SIGTERM, as batch systems and `kill` send it", _interrupted("ray", _terminate, 143, HOW)),
-    _of(
-        "hang-up", "the terminal is closed, or its connection lost", _interrupted("ray", Program.close_terminal, -signal.SIGHUP, "")
-    ),
+    _of("hang-up", "the terminal is closed, or its connection lost", _interrupted("ray", Program.close_terminal, 129, "")),
+    _of("no-hang-up", "the same, of a run started to outlive it (`nohup`, `disown`), without Ray", _heedless),
 ]

@@ -5,12 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from engine_fakes import FakeReader
 
 from raysearch.engine import EngineOptions, Job
 from raysearch.engine.cluster import pickled, ray_running
 from raysearch.errors import ConfigError
+from raysearch.model import WORK_SCHEMA, Observation, observations_to_arrow
 
 MODULE = """
 from .helper import LIMIT
@@ -58,7 +60,10 @@ def test_a_ray_that_does_not_start_in_time_is_no_traceback(monkeypatch: pytest.M
 
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr("ray.init", slow)
-    with pytest.raises(ConfigError, match=r'timed out during startup.*; set run\.engine = "inline"'), ray_running(EngineOptions()):
+    with (
+        pytest.raises(ConfigError, match=r'timed out during startup.*RAY_TMPDIR.*, or set run\.engine = "inline"'),
+        ray_running(EngineOptions()),
+    ):
         pass
 
 
@@ -74,3 +79,18 @@ with ray_running(EngineOptions(detectors=1)):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == "token\n"
     assert done.stderr == ""
+
+
+@pytest.mark.slow
+def test_shards_are_cut_out_of_a_dataset_which_starts_no_process(one_ray: None) -> None:
+    from ray.util import list_named_actors
+
+    from raysearch.engine.driver import dataset_shards
+
+    work = observations_to_arrow([Observation(f"o{number:02d}", (f"s3://b/{number}.fits",)) for number in range(20)])
+    shards = dict(dataset_shards(pa.concat_tables([work.slice(0, 7), work.slice(7)]), 8))
+    assert [rows.num_rows for rows in shards.values()] == [8, 8, 4]
+    names = ["obs_id", "uris"]
+    assert pa.concat_tables([shards[number] for number in (0, 1, 2)]).select(names) == work.select(names)
+    assert all(rows.schema == WORK_SCHEMA for rows in shards.values())
+    assert [actor["name"] for actor in list_named_actors(all_namespaces=True) if "raysearch" not in actor["name"]] == []

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from engine_fakes import FakeDetector, FakeReader, job_of, reasons, run_in, statuses, work_list
 
+from raysearch.engine import actors
 from raysearch.engine.memory import Shares
 from raysearch.model import Candidate, Limit, Observation, Pixels, Usage
 
@@ -162,3 +163,26 @@ def test_detectors_that_take_too_much_memory_or_keep_it_on_ray(tmp_path: Path, o
     ended = list(zip(statuses(tmp_path / "run"), reasons(tmp_path / "run"), strict=True))
     assert [row for row, (status, _) in enumerate(ended) if status != "detected"] == [11]
     assert ended[11][1].startswith("detecting needed more than 250 MB, one detector's part of run.memory: give more")
+
+
+@dataclass(frozen=True)
+class Blocking(FakeReader):
+    """Never gives its loader's event loop back where the observation says so; the loader that gets it is soon found out."""
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        actors._BLOCKED_S, actors._TELL_S = 1.0, 0.1
+        self.__dict__.update(state)
+
+    async def read(self, observation: Observation, usage: Usage) -> Pixels:
+        if observation.s_region == "block":
+            time.sleep(3600)  # noqa: ASYNC251 - that is the fault
+        return await super().read(observation, usage)
+
+
+@pytest.mark.slow
+def test_a_reader_that_blocks_its_loader_costs_its_own_observation(tmp_path: Path, one_ray: None) -> None:
+    words = ["detected", "block", "two", "detected"]
+    run_in(tmp_path, job_of(Blocking(), time_limit_s=1.0), work_list(words), "ray", shard_size=2)
+    assert statuses(tmp_path) == ["detected", "failed", "detected", "detected"]
+    alone = "the worker died 2 times on this observation alone: "
+    assert reasons(tmp_path)[1] == f"{alone}a read that never waits has stopped its loader (run.time_limit)"

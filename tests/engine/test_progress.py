@@ -1,5 +1,6 @@
 """The progress line, with a clock of our own."""
 
+import errno
 import io
 
 import pytest
@@ -144,6 +145,17 @@ def test_requests_sent_again_are_told_with_the_host_that_needs_most() -> None:
     first, second = out.getvalue().splitlines()
     assert first.endswith(", 2 requests sent again, most to a.example")
     assert second.endswith(", 7 requests sent again, most to b.example")
+
+
+def test_a_stream_that_takes_nothing_more_costs_nothing() -> None:
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    line = ProgressLine(Full())
+    line(RunStarted(Totals(100)))
+    line(Phase("starting Ray"))
+    line(RunFinished(totals(100)))
 
 
 def test_a_run_from_which_nothing_comes_says_so() -> None:

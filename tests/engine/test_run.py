@@ -28,11 +28,13 @@ from engine_fakes import (
 from raysearch.engine import (
     EngineOptions,
     Event,
+    Observer,
     Phase,
     RunFinished,
     RunStarted,
     ShardDone,
     Tick,
+    Totals,
     cluster,
     read_outcomes,
     read_run,
@@ -41,6 +43,7 @@ from raysearch.engine import (
 )
 from raysearch.engine.files import read_arrow, write_arrow
 from raysearch.engine.parts import OUTCOMES, standing
+from raysearch.engine.signals import Stopped
 from raysearch.errors import ConfigError
 from raysearch.model import STATUSES
 
@@ -164,6 +167,33 @@ def test_inline_works_where_an_event_loop_runs(tmp_path: Path) -> None:
 
     asyncio.run(in_a_notebook())
     assert statuses(tmp_path) == ["detected"] * 3
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_the_stop_button_of_a_notebook_and_the_same_cell_again(tmp_path: Path, times: int) -> None:
+    """It sends SIGINT to a kernel whose main thread has an event loop."""
+    work, usual = work_list(["detected", "two", "missing"] * 40), signal.getsignal(signal.SIGINT)
+
+    def press(event: Event) -> None:
+        if isinstance(event, ShardDone) and event.shard == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Phase) and times > 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    async def cell(*observers: Observer) -> Totals:
+        return run_in(tmp_path / "run", job_of(FakeReader(0.01)), work, "inline", observers, shard_size=10)
+
+    with pytest.raises(Stopped):
+        asyncio.run(cell(press, stop))
+    os.chdir(tmp_path)  # nothing that is left of the first time takes this one elsewhere
+    assert 20 <= status(tmp_path / "run").done < 120
+    assert asyncio.run(cell()).done == 120
+    run_in(tmp_path / "whole", job_of(), work, shard_size=10)
+    assert tables_of(tmp_path / "run") == tables_of(tmp_path / "whole")
+    assert Path.cwd() == tmp_path
+    assert signal.getsignal(signal.SIGINT) == usual
 
 
 def test_ctrl_c_finishes_what_is_in_hand_and_can_be_continued(tmp_path: Path, engine: str) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -29,6 +30,9 @@ from raysearch.model import WORK_SCHEMA, Outcome, observations_from_arrow
 
 SHARDS_AT_ONCE = 2
 """A detector pulls two shards, so that the next one's reads are in flight while it detects in this one."""
+LATE_AT_ONCE = 14
+"""Shards that it may have in hand beside these: those of which nothing is left but reads that have begun, of slow hosts mostly. So
+it does not stand idle while others could be read; not more, as all that it has in hand is done again when it is lost."""
 
 _BATCHES_AHEAD = 2
 """Batches that a loader may yield before the detector has taken them, for each shard being pulled."""
@@ -51,6 +55,8 @@ class Loader:
         self._store = Room(self._job.shares.stored_bytes)
         self._shelves: dict[int, Shelf] = {}
         """By pull: a shard in the hands of one detector."""
+        self._dropped: deque[int] = deque(maxlen=1000)
+        """Pulls that were dropped while they had no shelf: they have ended, or are still on their way here."""
         self._rows = 0
         """In its hands: not read, being read, or read and not taken."""
         self._meter = Meter(OF_LOADERS, labels | {"actor": _own_name()})
@@ -77,11 +83,13 @@ class Loader:
             self._reads = Reads(self._job)
             self._metering = asyncio.create_task(self._tell(self._reads))
         observations = observations_from_arrow(unpacked(rows))
+        if pull in self._dropped:
+            return
         left = len(observations)
         self._rows += left
-        shelf = self._shelves.setdefault(pull, Shelf(self._store))
+        shelf = self._shelves[pull] = Shelf(self._store)
         try:
-            async with aclosing(self._reads.stream(enumerate(observations))) as batches:
+            async with aclosing(self._reads.stream(enumerate(observations), pull)) as batches:
                 async for batch in batches:
                     count, nbytes = len(batch), _nbytes(batch)
                     if shelf.dropped or (_counts(nbytes, self._job) and not await shelf.put(nbytes)):
@@ -103,8 +111,15 @@ class Loader:
 
     async def drop(self, pull: int) -> None:
         """Read no more of a shard, whose detector is lost."""
-        self._shelves.setdefault(pull, Shelf(self._store)).drop()
+        if pull not in self._shelves:
+            self._dropped.append(pull)
+            return
+        self._shelves[pull].drop()
         self._tidy(pull)
+
+    async def late(self) -> list[int]:
+        """Return the pulls of which nothing is left but reads that have begun."""
+        return self._reads.late if self._reads is not None else []
 
     def _tidy(self, pull: int) -> None:
         if self._shelves[pull].done:

@@ -61,13 +61,14 @@ class Crew:
 
     def missing_detectors(self) -> list[Any]:
         """Start the detectors that are wanted and not made yet, and return them: as many as asked for, or one for every CPU."""
-        from raysearch.engine.actors import SHARDS_AT_ONCE, Detector
+        from raysearch.engine.actors import LATE_AT_ONCE, SHARDS_AT_ONCE, Detector
 
         # All CPUs, not the free ones: those just set free are told too late to count on.
         each = self._options.detector_cpus
         wanted = self._options.detectors or max(1, sum(cpus // each for cpus in _cpus().values()))
         # One more than the shards it pulls, so that `ready` is answered while it is busy.
-        settings = {"num_cpus": each, "max_concurrency": SHARDS_AT_ONCE + 1, "scheduling_strategy": "SPREAD"}
+        at_once = SHARDS_AT_ONCE + LATE_AT_ONCE + 1
+        settings = {"num_cpus": each, "max_concurrency": at_once, "scheduling_strategy": "SPREAD"}
         new = [
             self._actor(Detector, f"detector-{number}", self._detecting, settings) for number in range(len(self._detectors), wanted)
         ]
@@ -78,9 +79,9 @@ class Crew:
         """Start the loaders of a node, and return them."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        from raysearch.engine.actors import SHARDS_AT_ONCE, Loader
+        from raysearch.engine.actors import LATE_AT_ONCE, SHARDS_AT_ONCE, Loader
 
-        streams = _cpus().get(node_id, 1) * SHARDS_AT_ONCE
+        streams = _cpus().get(node_id, 1) * (SHARDS_AT_ONCE + LATE_AT_ONCE)
         place = NodeAffinitySchedulingStrategy(node_id, soft=False)
         settings = {"num_cpus": 0, "max_concurrency": 2 * streams + 8, "scheduling_strategy": place}
         first = len(self._loaders)

@@ -7,14 +7,14 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain, count
+from itertools import count
 from typing import Any
 
 import pyarrow as pa
 import ray
-from ray.exceptions import ActorDiedError, RayError, RayTaskError
+from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError, RayActorError, RayError, RayTaskError
 
-from raysearch.engine.actors import SHARDS_AT_ONCE, packed
+from raysearch.engine.actors import LATE_AT_ONCE, SHARDS_AT_ONCE, packed
 from raysearch.engine.backlog import Attempt, Backlog, Blame, Result
 from raysearch.engine.commits import Commit
 from raysearch.engine.crew import Crew
@@ -35,6 +35,8 @@ _SAY_S = 10.0
 """How long to wait for a detector before saying so."""
 _REPEAT_S = 60.0
 """How often to say again what is waited for."""
+_LATE_S = 1.0
+"""How long a shard may be out before it is asked whether it waits for slow reads; and how often."""
 _SOON_S = 0.2
 """How long after a worker's answer to tell who is at work: many answer at once."""
 
@@ -49,7 +51,9 @@ class _Worker:
     key: str = ""
     """Of its last words."""
     shards: int = 0
-    """Shards in its hands; counted for detectors."""
+    """Shards in its hands that are not late; counted for detectors."""
+    late: int = 0
+    """Those that are."""
     waking: bool = True
     """Whether it has not answered yet, or not since a shard was lost with it."""
     worn: bool = False
@@ -62,7 +66,7 @@ class _Worker:
         return not (self.waking or self.worn or self.gone)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class _Task:
     """A shard in a detector's hands."""
 
@@ -73,6 +77,10 @@ class _Task:
     """What they call it."""
     keys: tuple[str, str]
     """Of the detector's last words, and of the loader's."""
+    since: float
+    """When it was handed out."""
+    late: bool = False
+    """Whether nothing is left of it but reads that have begun, so that its detector may have another shard meanwhile."""
 
 
 class Driver:
@@ -97,6 +105,8 @@ class Driver:
         """By their node."""
         self._tasks: dict[Any, _Task] = {}
         self._pings: dict[Any, _Worker] = {}
+        self._late: dict[Any, _Worker] = {}
+        """Loaders that are asked which shards are late."""
         # What a dead worker's last words are asked with, by their key; and what was lost with it and waits for them.
         self._asked: dict[str, Any] = {}
         self._lost: dict[Any, list[tuple[_Task, str]]] = {}
@@ -109,6 +119,7 @@ class Driver:
         """How often in a row Ray was not there."""
         self._knocked = -_KNOCK_S
         self._looked = -_LOOK_S
+        self._asked_late = 0.0
         self._say_at = time.monotonic() + _SAY_S
         self._tell_at = 0.0
         """When to tell next who is at work."""
@@ -125,12 +136,15 @@ class Driver:
         """
         self._look()
         while self._hand_out():
-            ready, _ = ray.wait([*self._tasks, *self._pings, *self._lost], num_returns=1, timeout=_POLL_S)
+            self._say_who_is_at_work()
+            ready, _ = ray.wait([*self._tasks, *self._pings, *self._lost, *self._late], num_returns=1, timeout=_POLL_S)
             for ref in ready:
                 if ref in self._pings:
                     self._answered(ref)
                 elif ref in self._lost:
                     self._heard(ref)
+                elif ref in self._late:
+                    self._told_late(ref)
                 else:
                     self._returned(ref)
             self._look()
@@ -150,7 +164,7 @@ class Driver:
                 detector.shards += 1
                 pull = next(self._pulls)
                 ref = detector.actor.process.remote(packed(attempt.rows), loader.actor, pull)
-                self._tasks[ref] = _Task(attempt, detector, loader, pull, (detector.key, loader.key))
+                self._tasks[ref] = _Task(attempt, detector, loader, pull, (detector.key, loader.key), time.monotonic())
         return bool(self._tasks) or not self._stopped()
 
     def _loader(self, node: str) -> _Worker | None:
@@ -168,7 +182,8 @@ class Driver:
     def _returned(self, ref: Any) -> None:
         """Commit a shard, or ask what it was lost by."""
         task = self._tasks.pop(ref)
-        task.detector.shards -= 1
+        task.detector.shards -= not task.late
+        task.detector.late -= task.late
         try:
             *tables, worn = ray.get(ref)
         except RayError as exc:
@@ -180,9 +195,29 @@ class Driver:
             self._proven = True
             task.detector.worn |= worn
             self._done(self._backlog.finished(task.attempt, *tables))
-        if task.detector.worn and not task.detector.shards:
+        if task.detector.worn and not task.detector.shards + task.detector.late:
             task.detector.worn = False
             self._wake(task.detector)
+
+    def _ask_late(self, now: float) -> None:
+        """Ask the loaders whose shards are out for long which of them wait for slow reads."""
+        self._asked_late = now
+        slow = {task.loader for task in self._tasks.values() if not task.late and now - task.since >= _LATE_S}
+        for loader in slow.difference(self._late.values()):
+            self._late[loader.actor.late.remote()] = loader
+
+    def _told_late(self, ref: Any) -> None:
+        """Let detectors have more beside what waits for slow reads; not beside what has lost its worker before, and may again."""
+        del self._late[ref]
+        try:
+            pulls = set(ray.get(ref))
+        except RayError:
+            return  # its shards tell that too
+        for task in self._tasks.values():
+            if task.pull in pulls and not (task.late or task.attempt.deaths) and task.detector.late < LATE_AT_ONCE:
+                task.late = True
+                task.detector.shards -= 1
+                task.detector.late += 1
 
     def _done(self, result: Result | None) -> None:
         if result is not None:
@@ -277,9 +312,8 @@ class Driver:
         elif now >= self._say_at:
             self._tell(Phase(self._crew.lack()))
             self._say_at = now + _REPEAT_S
-        if now >= self._tell_at:
-            self._tell_at = now + _LOOK_S
-            self._tell(self._at_work())
+        if now - self._asked_late >= _LATE_S:
+            self._ask_late(now)
         if now - self._looked < _LOOK_S:
             return
         self._looked = now
@@ -299,22 +333,36 @@ class Driver:
         if self._silent >= _KNOCKS:
             raise RaysearchError("Ray has ended, or was killed: what is done is kept; run the same again to go on")
 
-    def _at_work(self) -> AtWork:
-        """Return who is at work now."""
+    def _say_who_is_at_work(self) -> None:
+        """Tell it now and then, and soon after a worker has answered, when what it was given counts too."""
+        now = time.monotonic()
+        if now < self._tell_at:
+            return
+        self._tell_at = now + _LOOK_S
         detectors = [detector for detector in self._detectors if detector.usable]
         loaders = sum(loader.usable for near in self._loaders.values() for loader in near)
-        return AtWork(len(detectors), loaders, len({detector.node for detector in detectors}), len(self._tasks))
+        self._tell(AtWork(len(detectors), loaders, len({detector.node for detector in detectors}), len(self._tasks)))
 
 
 def _described(exc: RayError) -> str:
-    """Return one line of an error that Ray tells in many."""
-    if isinstance(exc, RayTaskError):
-        return f"{type(exc.cause).__name__}: {exc.cause}".splitlines()[0]
-    return f"{type(exc).__name__}: {exc}".splitlines()[0]
+    """Return what became of a worker, in words that are the same each time: Ray's own hold ids, addresses and ports."""
+    cause, whose = (exc.cause, "its loader's") if isinstance(exc, RayTaskError) else (exc, "its")
+    if isinstance(cause, OutOfMemoryError):
+        return f"Ray has ended {whose} process, as the node was short of memory"
+    if isinstance(cause, NodeDiedError):
+        return f"{whose} node was lost"
+    if isinstance(cause, RayActorError):
+        return f"{whose} process was killed, or crashed"
+    if isinstance(cause, RayError):
+        return f"Ray tells of {type(cause).__name__}"
+    return f"{type(cause).__name__}: {cause}".splitlines()[0]
 
 
 def dataset_shards(work: pa.Table, shard_size: int) -> Iterator[tuple[int, pa.Table]]:
-    """Return the shards of a work list as a Ray Dataset streams them out, in order; the stream is open on return."""
+    """Return the shards of a work list as slices of a Ray Dataset's block, in order; the block is in the object store on return.
+
+    The Dataset's own `iter_batches` keeps two actors at work, of 115 MB each, for what is a slice here.
+    """
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -322,5 +370,5 @@ def dataset_shards(work: pa.Table, shard_size: int) -> Iterator[tuple[int, pa.Ta
         warnings.simplefilter("ignore", DeprecationWarning)  # Ray Data warns of its own options
         # `from_arrow` would run a task for the block's metadata, and wait for ever for a CPU: the detectors have them all.
         dataset = ray.data.from_blocks([work.select(WORK_SCHEMA.names).combine_chunks()])
-        batches = iter(dataset.iter_batches(batch_size=shard_size, batch_format="pyarrow"))
-        return enumerate(chain([next(batches)], batches))
+        (block,) = ray.get(dataset.to_arrow_refs())
+    return enumerate(block.slice(first, shard_size) for first in range(0, len(block), shard_size))

@@ -34,14 +34,15 @@ class Load:
 class Reads:
     """Reads observations for any number of streams, which share the job's bounds: reads in flight at one host, and bytes held.
 
-    Those of a host that is slow, or silent, keep none of another waiting: their turns are their own. A Reader asks for room
+    Those of a host that is slow, or silent, keep none of another waiting: their turns are their own. Nor does a consumer that is
+    slow: what it has not taken holds bytes, and turns of its own stream, which has as many. A Reader asks for room
     before it fetches (`Usage.room`). For one that does not say so, the mean of what was read so far stands for what comes.
     """
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self._permits: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(job.concurrency))
-        """By host."""
+        """By host, for reads in flight."""
         self._room = Room(job.shares.held_bytes)
         self._guess = 0 if getattr(job.reader, "asks_for_room", False) else max(1, job.shares.held_bytes // _FIRST_READS)
         self._learned = False
@@ -52,16 +53,21 @@ class Reads:
     @property
     def load(self) -> Load:
         """What all streams have under way."""
-        reading = sum(stream.reading for stream in self._open)
+        reading = sum(len(stream.reading) for stream in self._open)
         return Load(reading, sum(len(stream.holds) for stream in self._open) - reading, self._room.held)
 
-    async def stream(self, rows: Iterable[tuple[int, Observation]]) -> AsyncGenerator[list[Fetched], None]:
+    @property
+    def late(self) -> list[int]:
+        """The numbers of the streams of which nothing is left but reads that have begun; none while reads wait for room."""
+        return [] if self._room.crowded else [stream.number for stream in self._open if stream.late]
+
+    async def stream(self, rows: Iterable[tuple[int, Observation]], number: int = 0) -> AsyncGenerator[list[Fetched], None]:
         """Yield what has been read, as it comes: whatever is ready, up to `BATCH_ROWS` rows or about `BATCH_BYTES` bytes.
 
         A batch counts as consumed when the next one is asked for; the consumer lets go of its pixels before that. Batches follow
         the reads: many rows where they are small and quick, so that a row costs little, and one by one where they are slow.
         """
-        stream = _Stream()
+        stream = _Stream(number)
         self._open.append(stream)
         feeder = asyncio.create_task(self._feed(rows, stream))
         try:
@@ -70,13 +76,15 @@ class Reads:
                 yield batch
                 del batch
                 for index in indices:
-                    self._release(*stream.holds.pop(index))
+                    stream.taken(index)
             await feeder
         finally:
             feeder.cancel()
             await asyncio.wait([feeder])
-            for host, hold in stream.holds.values():
-                self._release(host, hold)
+            for index in list(stream.reading):
+                self._read_ended(index, stream)
+            for index in list(stream.holds):
+                stream.taken(index)
             self._open.remove(stream)
 
     def stood_still(self, seconds: float) -> None:
@@ -85,8 +93,11 @@ class Reads:
             for _, hold in stream.holds.values():
                 hold.stood_still(seconds)
 
-    def _release(self, host: str, hold: Hold) -> None:
-        hold.settle(0)
+    def _read_ended(self, index: int, stream: _Stream) -> None:
+        """Give back the turn of a read that has ended, or was cancelled."""
+        stream.reading.remove(index)
+        host, hold = stream.holds[index]
+        self._guesses.pop(hold, None)
         self._permits[host].release()
 
     async def _feed(self, rows: Iterable[tuple[int, Observation]], stream: _Stream) -> None:
@@ -96,21 +107,26 @@ class Reads:
                     await stream.ahead.acquire()
                     host = _host(row[1])
                     if host not in stream.lanes:
-                        stream.lanes[host] = asyncio.Queue()
-                        group.create_task(self._lane(host, stream, group))
-                    stream.lanes[host].put_nowait(row)
+                        stream.lanes[host] = _Lane(self._job.concurrency)
+                        group.create_task(self._begin(host, stream, group))
+                    stream.waiting += 1
+                    stream.lanes[host].rows.put_nowait(row)
+                stream.fed = True
                 for lane in stream.lanes.values():
-                    lane.put_nowait(None)
+                    lane.rows.put_nowait(None)
         finally:
             stream.ready.put_nowait(None)
 
-    async def _lane(self, host: str, stream: _Stream, group: asyncio.TaskGroup) -> None:
-        """Begin the reads at one host, one after the other, as it has turns and there is room."""
-        while row := await stream.lanes[host].get():
+    async def _begin(self, host: str, stream: _Stream, group: asyncio.TaskGroup) -> None:
+        """Begin the reads at one host, one after the other, as the stream and the host have turns and there is room."""
+        lane = stream.lanes[host]
+        while row := await lane.rows.get():
             index, observation = row
+            await lane.turns.acquire()
             await self._permits[host].acquire()
             stream.ahead.release()
-            stream.reading += 1
+            stream.waiting -= 1
+            stream.reading.add(index)
             _, hold = stream.holds[index] = host, Hold(self._room, self._job.shares.check)
             if self._guess and not observation.skip:
                 await self._guess_at(host, hold)
@@ -126,8 +142,7 @@ class Reads:
 
     async def _read(self, index: int, observation: Observation, hold: Hold, stream: _Stream) -> None:
         fetched = await fetch(self._job, index, observation, hold)
-        self._guesses.pop(hold, None)
-        stream.reading -= 1
+        self._read_ended(index, stream)
         if fetched.pixels is not None and self._guess:
             # What was read is held while the pixels are made of it: of images, whole rows for the sake of a few columns.
             self._learn(max(fetched.nbytes, fetched.usage.bytes_read, 1))
@@ -144,18 +159,45 @@ class Reads:
                 hold.settle(self._guess)
 
 
+class _Lane:
+    """What one stream reads at one host."""
+
+    def __init__(self, concurrency: int) -> None:
+        self.rows: asyncio.Queue[tuple[int, Observation] | None] = asyncio.Queue()
+        """Observations whose reads have not begun."""
+        self.turns = asyncio.Semaphore(concurrency)
+        """For what is read, or waits to be consumed."""
+
+
 class _Stream:
     """What is under way for one consumer, so that one which ends early gives back what it holds."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
+        """What its consumer calls it."""
         self.ready: asyncio.Queue[Fetched | None] = asyncio.Queue()
-        self.lanes: dict[str, asyncio.Queue[tuple[int, Observation] | None]] = {}
-        """By host, the observations whose reads have not begun."""
+        self.lanes: dict[str, _Lane] = {}
+        """By host."""
         self.ahead = asyncio.Semaphore(_AHEAD)
+        self.fed = False
+        """Whether all its observations are in the lanes, or have left them."""
+        self.waiting = 0
+        """Observations in the lanes."""
         self.holds: dict[int, tuple[str, Hold]] = {}
         """By the observation's row: of each that is read, or waits to be consumed, with its host."""
-        self.reading = 0
-        """Of these, observations that are read."""
+        self.reading: set[int] = set()
+        """Of these, those that are read."""
+
+    @property
+    def late(self) -> bool:
+        """Whether nothing is left but reads that have begun: none waits for its turn, and what was read has been taken."""
+        return self.fed and not self.waiting and 0 < len(self.reading) == len(self.holds)
+
+    def taken(self, index: int) -> None:
+        """Give back what an observation held, which has been consumed, or never will be."""
+        host, hold = self.holds.pop(index)
+        hold.settle(0)
+        self.lanes[host].turns.release()
 
 
 def _host(observation: Observation) -> str:

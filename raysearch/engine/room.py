@@ -24,6 +24,11 @@ class Room:
         self.held = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    @property
+    def crowded(self) -> bool:
+        """Whether anyone waits for room."""
+        return bool(self._waiting)
+
     async def take(self, nbytes: int) -> None:
         """Wait for room for so many bytes, and have it; when cancelled, have none."""
         if not self._waiting and self._fits(nbytes):

@@ -113,6 +113,8 @@ class FakeDetector:
             case "write":
                 window.sci[0] = 1
             case "kill-detector":
+                if argument:
+                    Path(argument).touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             case "kill-detector-once":
                 die_once(argument)
@@ -157,6 +159,32 @@ class Noting(FakeDetector):
         found = super().detect(pixels)
         note(self.file, "d")
         return found
+
+
+@dataclass(frozen=True)
+class Marking(FakeDetector):
+    """A detector that leaves a file for each observation that it has seen."""
+
+    marks: str = ""
+
+    def detect(self, pixels: Pixels) -> list[Candidate | Limit]:
+        found = super().detect(pixels)
+        (Path(self.marks) / pixels.obs_id).touch()
+        return found
+
+
+@dataclass(frozen=True)
+class Together(FakeDetector):
+    """A detector that leaves a file of its process, and waits until so many have."""
+
+    marks: str = ""
+    wanted: int = 1
+
+    def detect(self, pixels: Pixels) -> list[Candidate | Limit]:
+        (Path(self.marks) / str(os.getpid())).touch()
+        while len(list(Path(self.marks).iterdir())) < self.wanted:
+            time.sleep(0.05)
+        return super().detect(pixels)
 
 
 @dataclass(frozen=True)

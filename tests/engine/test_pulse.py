@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from engine_fakes import job_of, run_in, work_list
+from engine_fakes import Together, job_of, run_in, work_list
 
 from raysearch.engine import Phase, RunStarted, ShardDone, Tick, Totals
 from raysearch.engine.events import AtWork, Event
@@ -88,7 +88,7 @@ def test_a_folder_that_cannot_be_written_ends_no_run(tmp_path: Path) -> None:
     assert read_progress(tmp_path / "gone") is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"state": "running"}', '{"state": 1', "\0", "null"])
+@pytest.mark.parametrize("text", ["", "[]", '{"state": "running"}', '{"state": 1', "\0", "null", "[" * 5000])
 def test_a_damaged_file_is_as_none(tmp_path: Path, text: str) -> None:
     (tmp_path / PROGRESS).write_text(text)
     assert read_progress(tmp_path) is None
@@ -97,11 +97,14 @@ def test_a_damaged_file_is_as_none(tmp_path: Path, text: str) -> None:
     assert told(tmp_path)["state"] == "finished"
 
 
-def test_numbers_of_the_wrong_kind_are_damage(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "value"), [("detectors", "two"), ("seconds", float("nan")), ("all_seconds", 10**400), ("done", True)]
+)
+def test_numbers_of_the_wrong_kind_are_damage(tmp_path: Path, key: str, value: object) -> None:
     with ProgressFile(tmp_path):
         pass
     sound = told(tmp_path)
-    (tmp_path / PROGRESS).write_text(json.dumps({**sound, "detectors": "two"}))
+    (tmp_path / PROGRESS).write_text(json.dumps({**sound, key: value}))
     assert read_progress(tmp_path) is None
 
 
@@ -119,12 +122,17 @@ def test_a_signal_while_it_is_written_does_not_write_into_it(tmp_path: Path, mon
     assert len(writing) == 1
 
 
-def test_a_run_tells_who_is_at_work_and_how_it_ends(tmp_path: Path, engine: str) -> None:
+def test_a_run_tells_who_is_at_work_and_how_it_ends(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raysearch.engine.driver._SOON_S", 0.0)  # at once, as these shards are quick
+    detectors = 1 if engine == "inline" else 2
+    job = job_of(detector=Together(marks=str(tmp_path_factory.mktemp("marks")), wanted=detectors), detect_limit_s=60.0)
     seen: list[Event] = []
-    run_in(tmp_path, job_of(), work_list(["detected", "missing"] * 20), engine, [seen.append])
+    run_in(tmp_path, job, work_list(["detected", "missing"] * 20), engine, [seen.append])
     most = max((event for event in seen if isinstance(event, AtWork)), key=lambda event: (event.detectors, event.shards))
-    assert (most.detectors, most.loaders, most.nodes) == ((1, 1, 1) if engine == "inline" else (2, 1, 1))
-    assert most.shards >= 1
+    assert (most.detectors, most.loaders, most.nodes) == (detectors, 1, 1)
+    assert most.shards >= detectors
     end = told(tmp_path)
     assert (end["state"], end["done"], end["resumed"], end["shards_left"]) == ("finished", 40, 0, 0)
     assert end["detector_seconds"] > 0

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from engine_fakes import FakeReader, job_of, work_list
 from raysearch.engine import reads as reads_module
 from raysearch.engine.job import Fetched
 from raysearch.engine.memory import Shares
-from raysearch.engine.reads import Reads
+from raysearch.engine.reads import Load, Reads
 from raysearch.model import Observation, Pixels, Usage, observations_from_arrow
 
 ROWS = list(enumerate(observations_from_arrow(work_list(["detected"] * 40))))
@@ -166,6 +166,90 @@ def test_a_host_that_is_silent_keeps_nobody_else_waiting() -> None:
         return found
 
     assert sorted(asyncio.run(asyncio.wait_for(look(), 30))) == list(range(2, 120, 3))
+
+
+@dataclass(frozen=True)
+class Held(FakeReader):
+    """Waits at some hosts until it is let go on."""
+
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def read(self, observation: Observation, usage: Usage) -> Pixels:
+        if observation.uri.startswith("https://slow/"):
+            await self.go.wait()
+        return await super().read(observation, usage)
+
+
+def at_hosts(hosts: list[str]) -> list[tuple[int, Observation]]:
+    return [(row, replace(ROWS[row][1], uris=(f"https://{host}/{row}",))) for row, host in enumerate(hosts)]
+
+
+async def turns() -> None:
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(("slow", "late"), [(4, [7]), (5, [])])
+def test_a_stream_is_late_when_only_reads_that_have_begun_are_left(slow: int, late: list[int]) -> None:
+    async def look() -> None:
+        reader = Held()
+        reads = Reads(job_of(reader, concurrency=4))
+        async with contextlib.aclosing(reads.stream(at_hosts(["slow"] * slow + ["quick"] * 6), number=7)) as batches:
+            found = 0
+            while found < 6:
+                assert reads.late == []  # something is ready, or has not been taken
+                batch = await anext(batches)
+                await turns()
+                found += len(batch)
+            rest = asyncio.ensure_future(anext(batches))
+            await turns()
+            assert reads.late == late
+            reader.go.set()
+            assert await rest
+            assert reads.late == []
+
+    asyncio.run(look())
+
+
+def test_nothing_is_late_while_reads_wait_for_room() -> None:
+    async def look() -> None:
+        reader = Held()
+        reads = Reads(job_of(reader, shares=Shares(held_bytes=1)))
+        async with contextlib.aclosing(reads.stream(at_hosts(["slow"] * 2))) as batches:
+            first = asyncio.ensure_future(anext(batches))
+            await turns()
+            assert reads.late == []
+            reader.go.set()
+            assert await first
+
+    asyncio.run(look())
+
+
+def test_what_a_consumer_does_not_take_keeps_no_other_waiting() -> None:
+    async def look() -> int:
+        reads = Reads(job_of(FakeReader(0.001), concurrency=4))
+        async with contextlib.aclosing(reads.stream(ROWS)) as idle:
+            assert await anext(idle)  # the rest of its turns lie there, read
+            return sum([len(batch) async for batch in reads.stream(ROWS)])
+
+    assert asyncio.run(asyncio.wait_for(look(), 30)) == 40
+
+
+def test_a_stream_that_ends_early_leaves_nothing_behind() -> None:
+    async def look() -> None:
+        reader = Held()
+        reads = Reads(job_of(reader, concurrency=3, shares=Shares(held_bytes=4000)))
+        for _ in range(2):
+            async with contextlib.aclosing(reads.stream(at_hosts(["quick", *["slow"] * 5]))) as batches:
+                assert await anext(batches)
+                await turns()
+                assert reads.load.reading
+            assert reads.load == Load(0, 0, 0)
+            assert not reads._guesses
+        reader.go.set()
+        assert sum([len(batch) async for batch in reads.stream(at_hosts(["slow"] * 6))]) == 6
+
+    asyncio.run(look())
 
 
 @pytest.mark.parametrize(("told", "reason"), [(True, ""), (False, "reading took longer than 1 s (run.time_limit)")])

@@ -18,7 +18,7 @@ from .engine import read_candidates, read_figures, read_outcomes, read_run, read
 from .engine.budget import postponed
 from .engine.files import Place, at_hand, locally, read_arrow, write_arrow
 from .engine.job import Job, detect, fetch
-from .engine.ledger import RUN, SEARCH
+from .engine.ledger import KEPT, RUN, SEARCH, WORK
 from .engine.parts import FIGURES, OUTCOMES, conforming, standing
 from .engine.records import figure_table
 from .errors import ConfigError, RaysearchError, RunFolderError, TableError
@@ -52,6 +52,7 @@ def load(folder: Place) -> tuple[Run, Pictures]:
     about = {"name": "search", **read_run(folder)}
     toml = _search_text(folder)
     observations, outcomes, candidates = read_work(folder), read_outcomes(folder), read_candidates(folder)
+    _check_work(folder, observations, outcomes)
     # A shard may have ended between the two reads.
     ended = pc.is_in(candidates["obs_id"], outcomes["obs_id"].combine_chunks())
     if pc.any(pc.invert(ended)).as_py():  # else they stay on the disk
@@ -70,6 +71,11 @@ def load(folder: Place) -> tuple[Run, Pictures]:
     )
     run = replace(run, marks=_marks(folder, run), sources=_sources(folder, run))
     return run, Pictures(_figures(folder, run), run.rows)
+
+
+def _check_work(folder: Place, observations: pa.Table, outcomes: pa.Table) -> None:
+    if not pc.all(pc.is_in(outcomes["obs_id"], observations["obs_id"].combine_chunks()), min_count=0).as_py():
+        raise RunFolderError(f"{folder / WORK} is damaged: it lacks observations that have ended; {KEPT}")
 
 
 def _search_text(folder: Place) -> str:

@@ -1,7 +1,7 @@
 """Many broken inputs for every reader of what others wrote: none may end as anything but a result or an error of ours, in time.
 
 One line for each subject: cases, how they ended, the slowest. Inputs that did not end so are kept in a folder, and the exit status
-is 1. `--atheris` lets libFuzzer look for inputs that reach new code (`pip install atheris`; of one subject, until `--cases`).
+is 1. `--atheris` lets libFuzzer look for inputs that reach new code (of one subject, until `--cases`).
 """
 
 from __future__ import annotations
@@ -13,15 +13,21 @@ import resource
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 if "--atheris" in sys.argv:  # what is imported meanwhile tells libFuzzer which of its code is reached
     import atheris  # type: ignore[import-not-found, unused-ignore]
 
-    with atheris.instrument_imports(include=["raysearch"]):
+    with atheris.instrument_imports(include=["raysearch", "tomllib"]):
         import raysearch.testing.fuzzing  # noqa: F401
 
 from raysearch.testing.fuzzing import SECONDS, SUBJECTS, Fault, Subject, Tally, fuzz, limit_memory, run
+
+FIRST_INPUTS = 64
+"""What libFuzzer begins with, besides what it found worth keeping before."""
+SHOWN_FRAMES, SHOWN_NAMES = 6, 5
+"""Of inputs that went wrong at one place: how much of the first one's traceback is shown, and how many files."""
 
 
 def main() -> int:
@@ -43,8 +49,7 @@ def main() -> int:
     again, cases = options.again, options.cases
     tallies = [_again(subject, again) if again else _many(subject, cases, options.seed) for subject in subjects]
     for tally in tallies:
-        for fault in tally.faults:
-            _say(fault, options.keep)
+        _say_all(tally.faults, options.keep)
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{sum(tally.cases for tally in tallies):,} cases; {largest:,.0f} MB of memory at most")
     return int(any(tally.faults for tally in tallies))
@@ -70,30 +75,61 @@ def _report(tally: Tally, seconds: float) -> None:
     print(f"{tally.subject:<10} {tally.cases:>9,} cases {spent}: {endings}", flush=True)
 
 
-def _say(fault: Fault, keep: Path) -> None:
+def _say_all(faults: Sequence[Fault], keep: Path) -> None:
+    """Keep the inputs, and tell of those that went wrong at one place once."""
+    of_place: dict[str, list[Fault]] = {}
+    for fault in faults:
+        of_place.setdefault(_place(fault.error), []).append(fault)
+    for place, alike in sorted(of_place.items(), key=lambda item: -len(item[1])):
+        names = [_kept(fault, keep).name for fault in alike]
+        told = "".join(traceback.format_exception(alike[0].error)[-SHOWN_FRAMES:])
+        print(f"\n{len(alike):,} of {place}, kept in {keep}: {' '.join(names[:SHOWN_NAMES])}\n{told}")
+
+
+def _place(error: BaseException) -> str:
+    """Return the kind of an error, and the last line of raysearch that it went through."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "raysearch" in Path(frame.filename).parts]
+    return f"{type(error).__name__} in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else type(error).__name__
+
+
+def _kept(fault: Fault, keep: Path) -> Path:
     keep.mkdir(parents=True, exist_ok=True)
     path = keep / f"{fault.subject}-{hashlib.sha256(fault.data).hexdigest()[:12]}"
     path.write_bytes(fault.data)
-    told = "".join(traceback.format_exception(fault.error)[-3:])
-    print(f"\n{path}:\n{told}")
+    return path
 
 
 def _guided(subject: Subject, cases: int, seed: int, keep: Path) -> int:
     """Let libFuzzer change inputs by what code they reach; it ends the process at the first fault."""
     corpus = keep / f"corpus-{subject.name}"
     corpus.mkdir(parents=True, exist_ok=True)
-    for case in range(64):
-        (corpus / f"{case:03d}").write_bytes(subject.make(random.Random(f"{seed} {case}")))
-    tally = Tally(subject.name)
+    for case in range(FIRST_INPUTS):
+        (corpus / f"{seed}-{case:03d}").write_bytes(subject.make(random.Random(f"{seed} {case}")))
+    tally, began = Tally(subject.name), time.monotonic()
 
     def one(data: bytes) -> None:
         tally.take(subject, data)
+        if tally.cases == cases:  # libFuzzer ends the process itself
+            _report(tally, time.monotonic() - began)
         if tally.faults:
-            _say(tally.faults[0], keep)
+            _say_all(tally.faults, keep)
             raise tally.faults[0].error
 
-    limits = [f"-runs={cases}", f"-seed={seed + 1}", f"-timeout={SECONDS:.0f}", "-rss_limit_mb=4096", "-max_len=500000"]
-    atheris.Setup([sys.argv[0], *limits, str(corpus)], one)
+    def another(data: bytes, most: int, number: int) -> bytes:
+        rng = random.Random(number)
+        if subject.mutate is None or rng.random() < 0.5:
+            return bytes(atheris.Mutate(data, most))
+        return subject.mutate(data, rng)[:most]
+
+    limits = [
+        f"-runs={cases}",
+        f"-seed={seed + 1}",
+        f"-timeout={SECONDS:.0f}",
+        "-rss_limit_mb=4096",
+        "-max_len=500000",
+        f"-artifact_prefix={keep}/",
+    ]
+    atheris.Setup([sys.argv[0], *limits, str(corpus)], one, custom_mutator=another)
     atheris.Fuzz()
     return 0
 

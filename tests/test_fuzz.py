@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import itertools
 import json
 import random
+import re
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +21,14 @@ from hypothesis import strategies as st
 
 from raysearch import pages
 from raysearch.errors import FormatError, RaysearchError, RunFolderError
+from raysearch.read.fits import LONGEST_HEADER, Hdu, parse_hdu
+from raysearch.read.service import LARGEST
 from raysearch.result import Result
-from raysearch.testing import fuzzing
+from raysearch.testing import folders, fuzzing
 from raysearch.testing.cards import BLOCK, header
 from raysearch.testing.folders import use_folder
 from raysearch.testing.fuzzing import SUBJECTS, Subject, Tally, fuzz, read_cube, run
-from raysearch.testing.mutations import FLOATS, STRUCTURE, VALUES, FitsSeed
+from raysearch.testing.mutations import FLOATS, STRUCTURE, VALUES, FitsSeed, bomb
 from raysearch.testing.runs import made_up_run
 
 CASES = {"cubes": 150, "detection": 40, "images": 60, "cutouts": 20, "tables": 60, "searches": 200, "folders": 25, "regions": 500}
@@ -186,6 +192,100 @@ def test_an_error_of_ours_is_no_fault() -> None:
 def test_the_same_seed_gives_the_same_inputs(name: str) -> None:
     one, other, third = (SUBJECTS[name].make(random.Random(seed)) for seed in (1, 1, 2))
     assert one == other != third
+
+
+def hdus(content: bytes) -> list[Hdu]:
+    found = []
+    for start, count in FitsSeed.of(content).headers:
+        with contextlib.suppress(FormatError):
+            found.append(parse_hdu(content[start : start + 80 * count], start, int(start > 0)))
+    return [hdu for hdu in found if hdu is not None]
+
+
+def overlap(content: bytes) -> bool:
+    there = hdus(content)
+    return any(hdu.end > other.header_offset for hdu, other in itertools.pairwise(there))
+
+
+def one_name_twice(content: bytes) -> bool:
+    names = [hdu.name for hdu in hdus(content)]
+    return len(set(names)) < len(names)
+
+
+def full_of(value: float) -> Callable[[bytes], bool]:
+    return lambda content: struct.pack(">f", value) * 1000 in content
+
+
+def without_end(content: bytes) -> bool:
+    return len(content) > LONGEST_HEADER and content.rfind(b"END".ljust(80)) < len(content) - LONGEST_HEADER
+
+
+AMONG_THEM: dict[str, Callable[[bytes], bool]] = {
+    "a gzip bomb": lambda content: len(content) < 2**20 and content in {bomb(LARGEST), bomb(LARGEST + 1)},
+    "a header without end": without_end,
+    "a promise of a petabyte": lambda content: re.search(rb"NAXIS\d *= +\d{15,}", content) is not None,
+    "less than nothing": lambda content: re.search(rb"(NAXIS\d|[PG]COUNT) *= +-\d", content) is not None,
+    "data that reach into the next header": overlap,
+    "one name twice": one_name_twice,
+    "a plane of NaN": full_of(float("nan")),
+    "a plane of infinities": full_of(float("inf")),
+    "a plane of denormals": full_of(1e-40),
+}
+
+
+def test_among_the_broken_files_is_everything_that_broke_one_somewhere() -> None:
+    missing = dict(AMONG_THEM)
+    for case in range(1500):
+        content = SUBJECTS["cutouts" if case % 2 else "cubes"].make(random.Random(case))
+        missing = {name: has for name, has in missing.items() if not has(content)}
+        if not missing:
+            return
+    pytest.fail(f"not among them: {', '.join(missing)}")
+
+
+@pytest.mark.parametrize("name", ["cubes", "cutouts", "tables", "searches", "regions"])
+def test_any_input_can_be_changed_further(name: str) -> None:
+    subject = SUBJECTS[name]
+    assert subject.mutate is not None
+    for case in range(30):
+        rng = random.Random(case)
+        content = rng.choice((b"", b"\n", b"\xff\xfe", b".fits\n", subject.make(rng)))
+        assert isinstance(subject.mutate(content, rng), bytes)
+
+
+@pytest.mark.parametrize(
+    "change", [{"files": {"outcomes/part-000000.arrow": {"copy": "outcomes/part-000001.arrow"}}}, {"files": {}}]
+)
+def test_a_folder_that_goes_on_has_the_tables_of_an_undisturbed_one(change: dict[str, object]) -> None:
+    assert use_folder(json.dumps({"seed": 1, **change}).encode()).endswith("finished anew")
+
+
+def test_a_work_list_that_lacks_what_has_ended_makes_no_page_and_says_why(tmp_path: Path) -> None:
+    folder = made_up_run(tmp_path / "run", 4)
+    path = folder / "observations.arrow"
+    table = pa.ipc.open_file(path.read_bytes()).read_all()
+    path.unlink()
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table.slice(1))
+    with pytest.raises(RunFolderError, match=r"observations.arrow is damaged: it lacks observations that have ended; put it back"):
+        pages.write(folder)
+
+
+def test_figures_drawn_again_that_are_damaged_are_told_with_their_cure(tmp_path: Path) -> None:
+    folder = made_up_run(tmp_path / "run", 4)
+    table = pa.table({"obs_id": ["o"]})
+    with pa.ipc.new_file(folder / "figures" / pages.REDRAWN, table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(RunFolderError, match=r"redrawn.arrow holds .*: remove it; `raysearch report .* --redraw` draws"):
+        pages.write(folder)
+
+
+def test_an_error_that_does_not_say_where_is_a_fault(tmp_path: Path) -> None:
+    def refused() -> None:
+        raise RaysearchError("no")
+
+    with pytest.raises(AssertionError, match="does not say where: no"):
+        folders._refused(refused, tmp_path)
 
 
 def test_a_seed_knows_its_headers() -> None:

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import mmap
 import re
 import warnings
 import zlib
@@ -23,6 +24,14 @@ from raysearch.archives.places import mend_csv
 from raysearch.errors import TableError
 
 NULL_TEXTS = ["", "nan", "NaN", "NAN", "null", "NULL", "N/A", "n/a", "NA", "--", "None"]
+GZIP = b"\x1f\x8b"
+CARD, BLOCK = 80, 2880
+LONGEST_HEADER = 2**20
+"""Bytes; the longest known have 0.2 MB."""
+_HEADER = re.compile(rb"SIMPLE  =|XTENSION=")
+_END = re.compile(rb"END {77}")
+_TOO_MANY = re.compile(rb"(?:NAXIS   |TFIELDS )= *\+?\d{4,}")
+"""A card of FITS that promises more than 999."""
 _DELIMITERS = (",", "\t", ";", "|")
 _RUNS_TOLD = 30
 _FOREIGN_ERRORS = (
@@ -31,6 +40,9 @@ _FOREIGN_ERRORS = (
 )
 LARGEST_UNPACKED = 2 * 2**30
 """Bytes that a packed table may unpack to: a hundred kilobytes can unpack to as many megabytes, or without end."""
+
+
+PIECE = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +76,8 @@ def load(path: Path) -> Sheet:
         return loader(path)
     except FileNotFoundError as exc:
         raise TableError(f"{path}: there is no such file") from exc
+    except MemoryError as exc:
+        raise TableError(f"{path}: there is not enough memory for what it holds, or says that it holds") from exc
     except TableError:
         raise
     except _FOREIGN_ERRORS as exc:
@@ -98,40 +112,87 @@ def _sheet(path: Path, data: pa.Table, units: Mapping[str, str] | None = None) -
 
 
 def _load_parquet(path: Path) -> Sheet:
-    return _sheet(path, parquet.read_table(path))
+    return _sheet(path, _valid(parquet.read_table(path)))
 
 
 def _load_arrow(path: Path) -> Sheet:
     with pa.memory_map(str(path)) as source:
         try:
-            return _sheet(path, pa.ipc.open_file(source).read_all())
+            reader = pa.ipc.open_file(source)
         except pa.ArrowInvalid:
             source.seek(0)
-            return _sheet(path, pa.ipc.open_stream(source).read_all())
+            reader = pa.ipc.open_stream(source)
+        return _sheet(path, _valid(reader.read_all()))
+
+
+def _valid(table: pa.Table) -> pa.Table:
+    """Return a table if its texts are texts, and where its offsets say: Arrow itself looks at neither."""
+    table.validate(full=True)
+    return table
 
 
 def _load_astropy(kind: str) -> Callable[[Path], Sheet]:
     def load_it(path: Path) -> Sheet:
+        from astropy.io.fits import VerifyError
         from astropy.table import Table
+        from astropy.table.meta import YamlParseError
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # units and forms off the standard: what matters of them is checked by who uses it
-            table = Table.read(_unpacked(path) if path.suffix.lower() == ".gz" else path, format=kind)
+            unpacked = _unpacked(path) if _is_packed(path) else None
+            if kind == "fits":
+                _refuse_endless(path, unpacked)
+            try:
+                table = Table.read(path if unpacked is None else unpacked, format=kind)
+            except (YamlParseError, VerifyError, AssertionError) as exc:
+                raise TableError(f"{path}: the description of its columns is damaged ({str(exc) or exc.__cause__})") from exc
             units = {name: str(table[name].unit) for name in table.colnames if getattr(table[name], "unit", None) is not None}
             return _sheet(path, from_astropy(table), units)
 
     return load_it
 
 
+def _refuse_endless(path: Path, unpacked: io.BytesIO | None) -> None:
+    """Raise TableError where a header does not end, or promises more axes or columns than FITS has: astropy reads on and on."""
+    if unpacked is not None:
+        told = _endless(unpacked.getbuffer())
+    elif path.stat().st_size:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            told = _endless(content)
+    else:
+        told = ""  # nothing cannot be mapped
+    if told:
+        raise TableError(f"{path}: {told}: it is damaged")
+
+
+def _endless(content: mmap.mmap | memoryview) -> str:
+    cards = (match[0].decode() for match in _TOO_MANY.finditer(content) if match.start() % CARD == 0)
+    if card := next(cards, ""):
+        return f"a header says {' '.join(card.split())}"
+    starts = (match.start() for match in _HEADER.finditer(content) if match.start() % BLOCK == 0)
+    long = (start for start in starts if len(content) - start > LONGEST_HEADER)
+    endless = (start for start in long if not _END.search(content, start, start + LONGEST_HEADER))
+    return next((f"the header at byte {start:,} has no END within {LONGEST_HEADER:,} bytes" for start in endless), "")
+
+
+def _is_packed(path: Path) -> bool:
+    """Return whether a file is one of gzip: astropy looks at its first bytes, too, whatever its name, and unpacks without end."""
+    with path.open("rb") as file:
+        return file.read(len(GZIP)) == GZIP
+
+
 def _unpacked(path: Path) -> io.BytesIO:
+    content = io.BytesIO()
     with gzip.open(path) as file:
-        content = file.read(LARGEST_UNPACKED + 1)
-    if len(content) > LARGEST_UNPACKED:
-        raise TableError(
-            f"{path}: unpacks to more than {LARGEST_UNPACKED:,} bytes; unpack it yourself if it is what it should be, "
-            "or give a Parquet file, which is read piece by piece"
-        )
-    return io.BytesIO(content)
+        while piece := file.read(PIECE):  # room for all that it may unpack to would be made before the first byte
+            content.write(piece)
+            if content.tell() > LARGEST_UNPACKED:
+                raise TableError(
+                    f"{path}: unpacks to more than {LARGEST_UNPACKED:,} bytes; unpack it yourself if it is what it should be, "
+                    "or give a Parquet file, which is read piece by piece"
+                )
+    content.seek(0)
+    return content
 
 
 def _load_text(path: Path) -> Sheet:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from raysearch.engine.files import Place
-from raysearch.engine.parts import FIGURES, conforming, part_tables
+from raysearch.engine.parts import FIGURES, part_tables
 from raysearch.model import FIGURE_SCHEMA, Figure
 
 
@@ -49,6 +49,4 @@ def read_figures(folder: Place) -> Figures:
     RunFolderError
         A part cannot be read.
     """
-    where = folder / FIGURES
-    drawn = (conforming(table, FIGURE_SCHEMA, where) for table in part_tables(folder, FIGURES))
-    return Figures(pa.concat_tables([FIGURE_SCHEMA.empty_table(), *drawn]))
+    return Figures(pa.concat_tables([FIGURE_SCHEMA.empty_table(), *part_tables(folder, FIGURES, FIGURE_SCHEMA)]))

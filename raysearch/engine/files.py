@@ -45,16 +45,26 @@ def place(text: str | Place) -> Place:
     Raises
     ------
     RunFolderError
-        It is an address of another kind, or none of a folder in S3.
+        It is an address of another kind, or none of a folder in S3; or its name is not UTF-8.
     """
     if isinstance(text, S3Path):
         return text
     name = str(text)
+    if not _is_utf8(name):
+        raise RunFolderError(f"{os.fsencode(name)!r} cannot be a run folder: its name is not UTF-8; choose another name")
     if name.startswith(SCHEME):
         return s3_path(name)
     if "://" in name or name.startswith(SCHEME[:-1]):  # what pathlib makes of an address has one slash less
         raise RunFolderError(f"{masked(name)}: a run folder is a path, or s3://bucket/folder (as text, not as a Path)")
     return Path(text)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # Python holds bytes that are none as lone surrogates
+        return False
+    return True
 
 
 def write_whole(path: Place, fill: Callable[[IO[bytes]], object], *, once: bool = False) -> None:
@@ -96,6 +106,11 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def is_amount(value: object) -> bool:
+    """Return whether a JSON value is a number that can be counted with: JSON has room for ones that no float holds, and for NaN."""
+    return type(value) in (int, float) and bool(-(2**63) < value < 2**63)  # type: ignore[operator]
+
+
 def timestamp() -> str:
     """Return the time as the files of a run folder tell it: ISO 8601, UTC, to a second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -105,6 +120,24 @@ def write_json(path: Place, value: Mapping[str, Any], *, once: bool = False) -> 
     """Write an object as indented JSON; `once` as for `write_whole`."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_whole(path, lambda file: file.write(text.encode()), once=once)
+
+
+def read_json(path: Place) -> Any:
+    """Return what a JSON file holds.
+
+    Raises
+    ------
+    OSError, RunFolderError
+        It cannot be read.
+    ValueError
+        It is no JSON, or has what could not be written again: numbers that no float holds, halves of characters.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except RecursionError as exc:
+        raise ValueError("it is nested too deeply") from exc
+    return value
 
 
 def write_arrow(path: Place, table: pa.Table) -> None:
@@ -117,30 +150,30 @@ def write_arrow(path: Place, table: pa.Table) -> None:
     write_whole(path, fill)
 
 
-def read_arrow(path: Place) -> pa.Table:
+def read_arrow(path: Place, cure: str = "") -> pa.Table:
     """Return the table of an Arrow IPC file.
 
     Raises
     ------
     RunFolderError
-        It is not there, or no such file.
+        It is not there, or no such file; the message ends with the cure, if there is another than a run that goes on.
     """
-    with _told(path):
+    with _told(path, cure):
         if isinstance(path, S3Path):
             return _valid(pa.ipc.open_file(path.read_bytes()).read_all())
         with pa.OSFile(str(path)) as file:
             return _valid(pa.ipc.open_file(file).read_all())
 
 
-def map_arrow(path: Place) -> pa.Table:
+def map_arrow(path: Place, cure: str = "") -> pa.Table:
     """Return the table of an Arrow IPC file without holding it in memory: its columns are views of the mapped file, or of a copy.
 
     Raises
     ------
     RunFolderError
-        It is not there, or no such file.
+        It is not there, or no such file; the message ends with the cure, if there is another than a run that goes on.
     """
-    with _told(path):
+    with _told(path, cure):
         return _mapped(path)
 
 
@@ -176,28 +209,39 @@ def _mapped(path: Place) -> pa.Table:
 
 
 def _valid(table: pa.Table) -> pa.Table:
-    """Return the table if its offsets and texts are what they should be: else whoever looks at its rows may end the process.
+    """Return the table if its offsets, texts and names are as they should be: else who looks at its rows may end the process.
 
     Numbers and bytes are not looked at, and stay on the disk.
     """
     try:
         table.validate(full=True)
-        _ = table.column_names
+        names = table.column_names
     except UnicodeDecodeError as exc:
         raise pa.ArrowInvalid(f"names that are no text: {exc}") from exc
+    if not names:
+        raise pa.ArrowInvalid("it has no columns")
+    if len(set(names)) < len(names):
+        raise pa.ArrowInvalid(
+            f"two columns of one name: {', '.join(name for name in dict.fromkeys(names) if names.count(name) > 1)}"
+        )
     return table
 
 
 @contextmanager
-def _told(path: Place) -> Iterator[None]:
+def _told(path: Place, cure: str = "") -> Iterator[None]:
     """Tell what goes wrong inside with the file's name and the cure."""
     try:
         yield
     except (OSError, pa.ArrowException) as exc:
         if isinstance(exc, OSError) and exc.errno is not None:
-            raise RunFolderError(f"{path} cannot be read: {exc.strerror}; see to that, then run the search again") from exc
-        cure = "run" if isinstance(path, Path) else "remove it, and run"  # on a disk, a run looks for such parts itself
-        raise RunFolderError(f"{path} is damaged ({exc}); {cure} the search again: what it held is made anew") from exc
+            gone = cure if isinstance(exc, FileNotFoundError) else ""
+            raise RunFolderError(
+                f"{path} cannot be read: {exc.strerror}; {gone or 'see to that, then run the search again'}"
+            ) from exc
+        first = "run" if isinstance(path, Path) else "remove it, and run"  # on a disk, a run looks for such parts itself
+        raise RunFolderError(
+            f"{path} is damaged ({exc}); {cure or f'{first} the search again: what it held is made anew'}"
+        ) from exc
 
 
 @contextmanager

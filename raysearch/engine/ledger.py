@@ -16,7 +16,6 @@ a folder that can be read, and continued.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -28,7 +27,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from raysearch.engine.events import Totals, added, shard_done
-from raysearch.engine.files import TORN, Place, map_arrow, timestamp, write_arrow, write_json, write_whole
+from raysearch.engine.files import TORN, Place, is_amount, map_arrow, read_json, timestamp, write_arrow, write_json, write_whole
 from raysearch.engine.locks import LOCK, Lock, locked
 from raysearch.engine.mending import mend
 from raysearch.engine.merge import Merger
@@ -57,6 +56,8 @@ FORMAT = 2
 READ = (1, FORMAT)
 """Versions that are read; a folder of an earlier one becomes one of this as soon as its run goes on."""
 
+KEPT = "put it back as it was, or begin anew in another folder"
+"""What to do where something is damaged that no run makes anew."""
 _FILES = (SEARCH, RUN, WORK)
 _RIGHT: Mapping[str, Callable[[Any], bool]] = {
     "observations": lambda value: type(value) is int and 0 <= value <= _MOST,
@@ -71,7 +72,7 @@ _TOLD: Mapping[str, Callable[[Any], bool]] = {
     "name": lambda value: isinstance(value, str),
     "versions": lambda value: all(isinstance(text, str) for text in value.values()),
     "notes": lambda value: isinstance(value, list) and all(isinstance(note, str) for note in value),
-    "funnel": lambda value: all(type(count) is int for count in value.values()),
+    "funnel": lambda value: all(type(count) is int and is_amount(count) for count in value.values()),
     "totals": lambda value: value is None or ({"seconds", "resumed"} <= value.keys() and all(map(_is_count, value.values()))),
     "queries": lambda value: isinstance(value, list) and all(map(_is_query, value)),
 }
@@ -207,8 +208,7 @@ class Ledger:
 
 def outcome_tables(folder: Place, now: Parts | None = None) -> Iterator[pa.Table]:
     """Yield what `read_outcomes` returns, or returned when these parts counted, piece by piece."""
-    where = folder / OUTCOMES
-    return pieces(conforming(table, OUTCOME_SCHEMA, where) for table in part_tables(folder, OUTCOMES, now))
+    return pieces(part_tables(folder, OUTCOMES, OUTCOME_SCHEMA, now))
 
 
 def read_outcomes(folder: Place) -> pa.Table:
@@ -218,9 +218,9 @@ def read_outcomes(folder: Place) -> pa.Table:
 
 def candidate_tables(folder: Place, now: Parts | None = None) -> Iterator[pa.Table]:
     """Yield what `read_candidates` returns, or returned when these parts counted, piece by piece; first a table without rows."""
-    schema, where = candidates_schema(read_run(folder)), folder / CANDIDATES
+    schema = candidates_schema(read_run(folder))
     yield schema.empty_table()
-    yield from pieces(conforming(table, schema, where) for table in part_tables(folder, CANDIDATES, now))
+    yield from pieces(part_tables(folder, CANDIDATES, schema, now))
 
 
 def read_candidates(folder: Place) -> pa.Table:
@@ -230,9 +230,9 @@ def read_candidates(folder: Place) -> pa.Table:
 
 def read_work(folder: Place) -> pa.Table:
     """Return the work list, with the archive's own columns; it stays on the disk."""
-    work = completed(map_arrow(folder / WORK), WORK_SCHEMA)
-    ours = [name for name in work.column_names if name in WORK_SCHEMA.names]
-    conforming(work.select(ours) if len(ours) == len(set(ours)) else work, WORK_SCHEMA, folder / WORK)
+    work = completed(map_arrow(folder / WORK, KEPT), WORK_SCHEMA)
+    ours = work.select([name for name in WORK_SCHEMA.names if name in work.column_names])
+    conforming(ours, WORK_SCHEMA, folder / WORK, KEPT)
     return work
 
 
@@ -246,34 +246,39 @@ def read_run(folder: Place) -> dict[str, Any]:
     """
     path = folder / RUN
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
+        run = read_json(path)
     except FileNotFoundError as exc:
         raise RunFolderError(f"{folder} is no run folder: it has no {RUN}") from exc
     except OSError as exc:
-        raise RunFolderError(f"{path} cannot be read: {exc.strerror or exc}") from exc
-    except (ValueError, RecursionError) as exc:
-        raise RunFolderError(f"{path} is damaged ({exc}): put it back as it was, or begin anew in another folder") from exc
+        raise RunFolderError(f"{path} cannot be read: {exc.strerror or exc}; see to that, or begin anew in another folder") from exc
+    except ValueError as exc:
+        raise RunFolderError(f"{path} is damaged ({exc}): {KEPT}") from exc
     if not isinstance(run, dict) or run.get("format") not in READ:
-        raise RunFolderError(f"{path} is not of format {FORMAT}: it was written by another version of raysearch")
-    try:
-        wrong = [name for name, right in _RIGHT.items() if not right(run[name])]
-        wrong += [name for name, right in _TOLD.items() if name in run and not right(run[name])]
-    except (AttributeError, KeyError, TypeError, ValueError) as exc:
-        wrong = [str(exc)]
+        other = "it was written by another version of raysearch, which reads it"
+        raise RunFolderError(f"{path} is not of format {FORMAT}: {other}; or it is damaged: {KEPT}")
+    wrong = [name for name, right in _RIGHT.items() if name not in run or not _is_right(run[name], right)]
+    wrong += [name for name, right in _TOLD.items() if name in run and not _is_right(run[name], right)]
     if wrong:
-        raise RunFolderError(f"{path} is damaged (see {wrong[0]}): put it back as it was, or begin anew in another folder")
+        raise RunFolderError(f"{path} is damaged (see {wrong[0]}): {KEPT}")
     return run
+
+
+def _is_right(value: object, right: Callable[[Any], bool]) -> bool:
+    try:
+        return right(value)
+    except (AttributeError, TypeError, ValueError):
+        return False
 
 
 def _is_count(value: object) -> bool:
     """Return whether a total is a number, or numbers by host."""
-    return all(map(_is_count, value.values())) if isinstance(value, dict) else type(value) in (int, float)
+    return all(map(_is_count, value.values())) if isinstance(value, dict) else is_amount(value)
 
 
 def _is_query(query: Mapping[str, Any]) -> bool:
     texts = (query.get(name, "") for name in ("service", "url", "text", "reused"))
     counts = (query.get("rows", 0), query.get("seconds", 0), query.get("counted") or 0)
-    return all(isinstance(text, str) for text in texts) and all(type(count) in (int, float) for count in counts)
+    return all(isinstance(text, str) for text in texts) and all(map(is_amount, counts))
 
 
 def status(folder: Place, now: Parts | None = None) -> Totals:

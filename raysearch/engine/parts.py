@@ -24,9 +24,11 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raysearch.engine.files import TORN, Place, map_arrow
 from raysearch.errors import RunFolderError
+from raysearch.model import OUTCOME_SCHEMA, STATUSES
 
 CANDIDATES, FIGURES, OUTCOMES = PARTS = "candidates", "figures", "outcomes"
 """The kinds of parts; the folders they lie in are called so."""
@@ -34,6 +36,8 @@ NEWER = ("limits", "ranges", "figures_seconds", "file_bytes", "retries", "detect
 """Columns that folders of earlier versions lack."""
 PIECE_ROWS, PIECE_BYTES = 65_536, 64 * 2**20
 """How much is read at a time where a run is read bit by bit."""
+MOST = 2**53
+"""An amount of anything in an outcome is less."""
 ROWS = b"shard_rows"
 """In the schema's metadata of a merged part: the rows of each of its shards, in their order, as a JSON list."""
 
@@ -129,7 +133,7 @@ def _spent(of_kind: Iterable[Part], counted: Collection[Part]) -> list[Part]:
     return [part for part in of_kind if part not in counting and (part.merged or part.first in held)]
 
 
-def part_tables(folder: Place, kind: str, now: Parts | None = None) -> Iterator[pa.Table]:
+def part_tables(folder: Place, kind: str, schema: pa.Schema, now: Parts | None = None) -> Iterator[pa.Table]:
     """Yield what the parts of one kind hold of the shards done so far, one part at a time, in the order of the work list.
 
     Parameters
@@ -138,13 +142,15 @@ def part_tables(folder: Place, kind: str, now: Parts | None = None) -> Iterator[
         The run folder.
     kind
         Which parts.
+    schema
+        What they hold.
     now
         What counted at a moment that has gone by: then the shards that were done are read, whatever has been done since.
 
     Raises
     ------
     RunFolderError
-        A part cannot be read.
+        A part cannot be read, or holds something else.
     """
     now = now or parts(folder)
     wanted, missed = set(now.done), None
@@ -159,7 +165,7 @@ def part_tables(folder: Place, kind: str, now: Parts | None = None) -> Iterator[
                     raise
                 missed = part
                 break
-            yield _of_shards(table, part, wanted)
+            yield conforming(_of_shards(table, part, wanted), schema, part.path)
             wanted.difference_update(part.shards)
         else:
             return
@@ -184,12 +190,16 @@ def _rows(table: pa.Table, part: Part) -> list[int] | None:
     """Return the rows of each shard of a merged part; None of a part of one shard."""
     try:
         rows: list[int] | None = json.loads((table.schema.metadata or {}).get(ROWS, b"null"))
-        sound = rows is None or (len(rows) == len(part.shards) and min(rows) >= 0 and sum(rows) == table.num_rows)
-    except (ValueError, TypeError):
+        sound = not part.merged if rows is None else _add_up(rows, len(part.shards), table.num_rows)
+    except (ValueError, TypeError, RecursionError):
         sound = False
     if not sound:
         raise RunFolderError(f"{part.path} is damaged: it does not tell its shards apart; run the search again")
     return rows
+
+
+def _add_up(rows: list[int], shards: int, total: int) -> bool:
+    return len(rows) == shards and all(type(count) is int and count >= 0 for count in rows) and sum(rows) == total
 
 
 def pieces(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -206,7 +216,9 @@ def pieces(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(held)
 
 
-def conforming(table: pa.Table, schema: pa.Schema, where: Place) -> pa.Table:
+def conforming(
+    table: pa.Table, schema: pa.Schema, where: Place, cure: str = "run the search again, which makes it anew"
+) -> pa.Table:
     """Return a table of `where` with all columns of its schema, those too that it lacks because it was written before they were.
 
     Raises
@@ -219,10 +231,24 @@ def conforming(table: pa.Table, schema: pa.Schema, where: Place) -> pa.Table:
     wrong = [field.name for field in schema if field.name not in found or found[field.name] != field]
     wrong += [name for name in table.column_names if name not in schema.names or table.column_names.count(name) > 1]
     wrong += [field.name for field in schema if field.name not in wrong and not field.nullable and table[field.name].null_count]
+    if not wrong and schema.equals(OUTCOME_SCHEMA):
+        wrong += _impossible(table)
     if wrong:
         what = f"see its column {wrong[0]}"
-        raise RunFolderError(f"{where} holds what raysearch did not write ({what}): run the search again, which makes it anew")
+        raise RunFolderError(f"{where} holds what raysearch did not write ({what}): {cure}")
     return table.select(schema.names)
+
+
+def _impossible(outcomes: pa.Table) -> Iterator[str]:
+    """Yield the columns of outcomes in which stands what no observation can have ended with."""
+    if not pc.all(pc.is_in(outcomes["status"], pa.array(STATUSES)), min_count=0).as_py():
+        yield "status"
+    for field in outcomes.schema:
+        if not (pa.types.is_integer(field.type) or pa.types.is_floating(field.type)):
+            continue
+        amounts = outcomes[field.name]
+        if not pc.all(pc.and_(pc.greater_equal(amounts, 0), pc.less(amounts, MOST)), min_count=0).as_py():
+            yield field.name
 
 
 def conforms(table: pa.Table, schema: pa.Schema, part: Part) -> bool:

@@ -6,7 +6,6 @@ Written whole every few seconds by the driver. It is a help for whoever looks, a
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from raysearch.engine.events import AtWork, Event, Phase, RunStarted, ShardDone
-from raysearch.engine.files import Place, timestamp, write_json
+from raysearch.engine.files import Place, is_amount, read_json, timestamp, write_json
 from raysearch.errors import RaysearchError, RunFolderError
 from raysearch.masking import masked
 
@@ -33,11 +32,15 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 def read_progress(folder: Place) -> dict[str, Any] | None:
     """Return what progress.json says; None where there is none, as of earlier versions, or it is damaged."""
     try:
-        told = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+        told = read_json(folder / PROGRESS)
     except (OSError, ValueError, RunFolderError):
         return None
-    sound = isinstance(told, dict) and all(isinstance(told.get(name), kind) for name, kind in _KINDS.items())
+    sound = isinstance(told, dict) and all(_is_right(told.get(name), kind) for name, kind in _KINDS.items())
     return told if sound else None
+
+
+def _is_right(value: object, kind: type | tuple[type, ...]) -> bool:
+    return isinstance(value, kind) and (kind is str or is_amount(value))
 
 
 class ProgressFile:

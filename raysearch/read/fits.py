@@ -6,10 +6,10 @@ The header text itself is kept for those who want its WCS. Sizes follow the FITS
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from math import prod
 
 from raysearch.errors import FormatError, TruncatedFile
 
@@ -85,6 +85,8 @@ class Header:
             return default
         if isinstance(value, bool | str):
             raise FormatError(f"{keyword} = {value!r}: a number is expected")
+        if not math.isfinite(value):  # 1E400 is written as a number, and is larger than any that a computer counts with
+            raise FormatError(f"{keyword} is larger than any number that can be counted with; the header is damaged")
         return value
 
     def integer(self, keyword: str, default: int | None, low: int = 0) -> int:
@@ -196,7 +198,7 @@ def _data_size(header: Header, width: int, shape: tuple[int, ...]) -> int:
     groups, parameters = header.integer("GCOUNT", 1, low=1), header.integer("PCOUNT", 0)
     if shape[-1] == 0 and header.value("GROUPS") is True:
         shape = shape[:-1]
-    return width * groups * (parameters + prod(shape))
+    return width * groups * (parameters + math.prod(shape))
 
 
 def _what_else(data: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,9 @@ STORAGE = re.compile(
 )
 """Keywords of the table in which the image is kept, and of the way it is: the image itself has none of them."""
 DESCRIPTORS = {"P": ">i4", "Q": ">i8"}
+GZIP = b"\x1f\x8b"
+MOST_BYTES = 8
+"""Of a pixel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,7 @@ class TiledPlane:
         """Return the pixels of a block of tiles: they are made a compressed image of their own, which astropy unpacks."""
         from astropy.io import fits
 
+        self._refuse_bombs(parts)
         sizes = np.array([len(part) for part in parts])
         table = np.stack([sizes, np.cumsum(sizes) - sizes], axis=1).astype(self._descriptor.base).tobytes()
         heap = b"".join(parts)
@@ -131,6 +136,18 @@ class TiledPlane:
         if values is None or values.shape != (bottom - top, right - left):  # a card that stands twice, the second time otherwise
             raise FormatError(f"{self.hdu.name} is damaged: its tiles do not unpack to an image")
         return values
+
+    def _refuse_bombs(self, parts: list[bytes]) -> None:
+        """Raise FormatError where gzip would unpack a tile to more than its pixels have: a megabyte can hold a gigabyte."""
+        most = MOST_BYTES * self._tile[0] * self._tile[1]
+        for part in parts:
+            if part.startswith(GZIP):
+                try:
+                    size = len(zlib.decompressobj(wbits=31).decompress(part, most + 1))
+                except zlib.error as exc:
+                    raise FormatError(f"{self.hdu.name} is damaged: its tiles cannot be unpacked ({exc})") from exc
+                if size > most:
+                    raise FormatError(f"{self.hdu.name} is damaged: a tile unpacks to more than its {most // MOST_BYTES:,} pixels")
 
     def _pixels_of(self, tiles: _Tiles) -> tuple[tuple[int, int], ...]:
         """Return the first row and the one after the last of a block of tiles, and the same of its columns."""

@@ -155,6 +155,6 @@ def column_values(hdu: Hdu, data: bytes, name: str) -> NDArray[np.float64]:
     if form[2] not in NUMBERS or not count * rows or at + width > row_bytes:
         raise FormatError(f"{hdu.name}: the column {name} ({rows} rows of {form[0]!r}) holds no wavelengths")
     cells = np.frombuffer(data, np.uint8, rows * row_bytes).reshape(rows, row_bytes)[:, at : at + width]
-    with np.errstate(invalid="ignore"):  # a number that is none stays none
+    with np.errstate(over="ignore", invalid="ignore"):  # a number that is none stays none
         values = np.ascontiguousarray(cells).view(NUMBERS[form[2]]).astype(np.float64).ravel()
-    return values * header.number(f"TSCAL{n}", 1.0) + header.number(f"TZERO{n}", 0.0)
+        return values * header.number(f"TSCAL{n}", 1.0) + header.number(f"TZERO{n}", 0.0)

@@ -20,6 +20,8 @@ from raysearch.read.wave import column_values
 
 KEY = "W"
 """Of the alternate WCS, in SPHEREx images."""
+FARTHEST = 1e6
+"""No image has as many pixels along an axis."""
 
 
 def wave_extension(header: Header) -> str:
@@ -69,11 +71,12 @@ class WaveTable:
         if values.size != 2 * x.size * y.size:
             raise FormatError(f"{hdu}: {values.size} values are not two for each of {x.size} x {y.size} points")
         for index in (x, y):
-            if index.size < 2 or not (np.diff(index) > 0).all():
-                raise FormatError(f"{hdu}: its points do not increase along both axes")
+            if index.size < 2 or not (np.abs(index) < FARTHEST).all() or not (np.diff(index) > 0).all():
+                raise FormatError(f"{hdu}: its points are no pixels, or do not increase along both axes")
         kind = Axis("WAVE", "TAB")
         factors = [unit_factor(kind, header.string(f"CUNIT{axis}{KEY}"), f"CUNIT{axis}{KEY}") for axis in (1, 2)]
-        return cls(x, y, values.reshape(y.size, x.size, 2) * factors)
+        with np.errstate(over="ignore", invalid="ignore"):  # where the wavelength is no number there is none
+            return cls(x, y, values.reshape(y.size, x.size, 2) * factors)
 
     @property
     def image_shape(self) -> tuple[int, int]:

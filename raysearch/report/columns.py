@@ -244,6 +244,11 @@ def in_ascii(text: str) -> str:
     return text.encode("ascii", "backslashreplace").decode()
 
 
+def in_card(text: str) -> str:
+    """Return text as a card of a FITS header can hold it: what cannot be printed is told by escapes, too."""
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in in_ascii(text))
+
+
 def tell(header: fits.Header, number: int, column: Column) -> None:
     """Write what is known of a column into the header of a FITS table: TUNITn, TUCDn and TCOMMn."""
     from astropy import units

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from raysearch.model import Pixels, Window
 from raysearch.report import tables
-from raysearch.report.columns import in_ascii
+from raysearch.report.columns import in_card
 from raysearch.report.provenance import creator
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def write_cube(pixels: Pixels, window: Window, candidate: Mapping[str, Any], pat
         "CFGHASH": (candidate["config_hash"], "hash of the search"),
     }
     for keyword, (value, comment) in told.items():
-        primary.header[keyword] = (in_ascii(value) if isinstance(value, str) else value, comment)
-    primary.header.add_history(f"cut from {in_ascii(pixels.uri)}")
+        primary.header[keyword] = (in_card(value) if isinstance(value, str) else value, comment)
+    primary.header.add_history(f"cut from {in_card(pixels.uri)}")
     sky = _sky(pixels.header)
     images = [
         fits.ImageHDU(_plain(planes), sky if role == "SCI" else _without_unit(sky), name=role)

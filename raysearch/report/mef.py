@@ -206,7 +206,7 @@ def _primary(first: Mapping[str, Any], cutouts: int) -> Hdu:
     """Return the primary HDU of a target, of whose cutouts the first is given."""
     cards = [
         *(number_card(keyword, value) for keyword, value in (("SIMPLE", "T"), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", "T"))),
-        text_card("OBJECT", columns.in_ascii(first["target"])[:MOST_LETTERS], "target, as its catalogue names it"),
+        text_card("OBJECT", columns.in_card(first["target"])[:MOST_LETTERS], "target, as its catalogue names it"),
         number_card("RA", first["ra"], "[deg] of the target, ICRS"),
         number_card("DEC", first["dec"], "[deg] of the target, ICRS"),
         text_card("RADESYS", "ICRS"),

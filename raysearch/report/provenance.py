@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from raysearch.report.columns import in_ascii
+from raysearch.report.columns import in_card
 
 
 def _now() -> str:
@@ -90,13 +90,13 @@ class Provenance:
             "RUNEND": (self.finished, "when the run ended"),
             "RUNVER": (self.searched_with, "version of raysearch that searched"),
         }
-        return ((keyword, in_ascii(value), comment) for keyword, (value, comment) in keywords.items() if value)
+        return ((keyword, in_card(value), comment) for keyword, (value, comment) in keywords.items() if value)
 
     def history(self) -> Iterator[str]:
         """Yield lines for HISTORY cards: what the archives were asked."""
         for sentence, text in self.asked():
-            yield in_ascii(sentence)
-            yield in_ascii(" ".join(text.split()))
+            yield in_card(sentence)
+            yield in_card(" ".join(text.split()))
 
 
 NOTHING = Provenance(written="")

@@ -1,202 +1,126 @@
 """Damaged run folders in great number: each ends with a result or an error of ours, and what is done anew is right.
 
-An input is a JSON object: file of a made-up run folder -> its new content in base64, `null` where it is gone, or `"folder"` where a
-folder stands in its place. The same `random.Random` gives the same damage.
+Every use there is of a folder is made of each, in this process: `status`, `export`, `report`, a notebook, and a run that goes on.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
-import copy
+import contextlib
 import io
 import json
 import random
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import pyarrow.compute as pc
 
-from raysearch import pages
-from raysearch.engine import Ledger, read_outcomes, status
+from raysearch import cli_status, pages
+from raysearch.engine import Ledger, read_candidates, read_figures, read_outcomes, status
 from raysearch.engine.ledger import candidates_schema, read_run, read_work
-from raysearch.engine.state import read_state
 from raysearch.errors import RaysearchError
-from raysearch.model import FIGURE_SCHEMA
 from raysearch.result import Result
-from raysearch.testing.mutations import mutated_text
-from raysearch.testing.runs import made_up_run
+from raysearch.testing.folder_damage import scratch, sound_folders
 
-PROGRESS = {"written": "2026-01-01T00:00:00+00:00", "last_commit": "2026-01-01T00:00:00+00:00", "seconds": 12.5}
-VALUES: tuple[Any, ...] = (
-    *(None, True, False, 0, 1, -1, 3, 10**9, 2**63, 10**40, 0.5, -1e308, float("nan"), float("inf"), "", "x", "\x00", "é" * 500),
-    *([], [[]], ["x"], {}, {"a": None}, [1, None], "2026-01-01T00:00:00", "int32", "list<item: string>", "9" * 5000),
+EXPORTED = (
+    *(
+        ("candidates.csv", "candidates"),
+        ("outcomes.parquet", "outcomes"),
+        ("limits.ecsv", "limits"),
+        ("candidates.reg", "candidates"),
+    ),
+    *(
+        ("thanks.txt", "candidates"),
+        ("targets.vot", "targets"),
+        ("observations.fits", "observations"),
+        ("sky.moc.fits", "candidates"),
+    ),
+    ("observations.reg", "observations"),
 )
-"""What may stand where something else should."""
-_TOML = (
-    *("[", "]", "=", '"', "\n", "[targets]\n", "[lines]\n", "nan", "1e400", "\x00", "é", "{", "list = 3\n"),
-    *('name = ""\n', "[" * 2000),
-)
-
-
-@cache
-def _scratch() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="raysearch-fuzz-")
-
-
-@cache
-def _seeds() -> tuple[Path, ...]:
-    """Return sound run folders: one finished, its parts merged, and one broken off."""
-    folders = tuple(Path(_scratch().name) / name for name in ("finished", "broken-off"))
-    for folder, finished in zip(folders, (True, False), strict=True):
-        made_up_run(folder, 6, finished=finished, shards=3)
-    return folders
-
-
-def _files(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-
-
-def damaged_folder(rng: random.Random) -> bytes:
-    """Return an input: one of the folders, changed in one to three files."""
-    number = rng.randrange(2)
-    seed = _seeds()[number]
-    changed: dict[str, Any] = {}
-    for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        name = rng.choice([*_files(seed), "run.json", "run.json", "progress.json"])
-        changed[name] = _changed(seed, name, rng)
-    return json.dumps({"seed": number, "files": changed}).encode()
-
-
-def _changed(seed: Path, name: str, rng: random.Random) -> str | None:
-    if rng.random() < 0.05:
-        return rng.choice((None, "folder"))
-    content = (seed / name).read_bytes() if (seed / name).exists() else json.dumps(PROGRESS).encode()
-    if rng.random() < 0.25:
-        content = _noise(content, rng)
-    elif name.endswith(".json"):
-        content = _other_json(content, rng)
-    elif name.endswith(".toml"):
-        content = mutated_text([content.decode()], _TOML, rng).encode("utf-8", "surrogatepass")
-    elif name.endswith(".arrow"):
-        content = _other_table(content, rng)
-    return base64.b64encode(content).decode()
-
-
-def _noise(content: bytes, rng: random.Random) -> bytes:
-    data = bytearray(content or b"x")
-    kind, at = rng.randrange(6), rng.randrange(len(data))
-    if kind == 0:
-        return bytes(data[:at])
-    if kind == 1:
-        return bytes(len(data))
-    if kind == 2:
-        return bytes(data) + rng.randbytes(rng.choice((1, 100)))
-    length = rng.choice((1, 1, 4, 8, 64))
-    data[at : at + length] = rng.choice((rng.randbytes(length), b"\xff" * length, bytes(length)))
-    return bytes(data)
-
-
-def _other_json(content: bytes, rng: random.Random) -> bytes:
-    """Return the object with another value, a key less, or one more, at any depth."""
-    whole = copy.deepcopy(json.loads(content))
-    for _ in range(rng.choice((1, 1, 2))):
-        holders = [holder for holder in _holders(whole) if holder] or [whole]
-        holder = whole if rng.random() < 0.6 else rng.choice(holders)
-        key = rng.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
-        if rng.random() < 0.3:
-            del holder[key]
-        else:
-            holder[key] = rng.choice(VALUES)
-        if not whole:
-            break
-    return json.dumps(whole if rng.random() < 0.98 else rng.choice(VALUES)).encode()
-
-
-def _holders(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict | list):
-        yield value
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _holders(inner)
-
-
-def _other_table(content: bytes, rng: random.Random) -> bytes:
-    """Return the table with other columns or rows, as a sound Arrow file."""
-    table = pa.ipc.open_file(content).read_all()
-    at = rng.randrange(table.num_columns)
-    name = table.column_names[at]
-    edits: tuple[Callable[[], pa.Table], ...] = (
-        lambda: table.drop_columns([name]),
-        lambda: table.rename_columns([*table.column_names[:at], "other", *table.column_names[at + 1 :]]),
-        lambda: table.set_column(at, name, pa.nulls(table.num_rows, table.schema.field(name).type)),
-        lambda: table.set_column(at, name, pa.array([rng.choice(("", "x", "\x00"))] * table.num_rows)),
-        lambda: table.set_column(at, name, pa.array([rng.choice((0.0, -1.0, float("nan")))] * table.num_rows)),
-        lambda: table.append_column(name, table[name]),
-        lambda: table.slice(0, max(0, table.num_rows - 1)),
-        lambda: pa.concat_tables([table, table]),
-        lambda: table.take(pa.array(range(table.num_rows)[::-1], pa.int64())),
-        lambda: table.select([]),
-    )
-    sink = io.BytesIO()
-    made = rng.choice(edits)()
-    with pa.ipc.new_file(sink, made.schema) as writer:
-        writer.write_table(made)
-    return sink.getvalue()
+"""Files and tables that are exported: three of each folder."""
 
 
 def use_folder(data: bytes) -> str:
     """Do with a damaged folder all that can be done, and return what came of it."""
     told = json.loads(data)
-    seed, folder = _seeds()[told["seed"]], Path(_scratch().name) / "damaged"
+    seed, folder = sound_folders()[told["seed"]], scratch() / "damaged"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(seed, folder)
     for name, content in told["files"].items():
-        (folder / name).unlink(missing_ok=True)
-        if content == "folder":
-            (folder / name).mkdir()
-        elif content is not None:
-            (folder / name).write_bytes(base64.b64decode(content))
-    refused = sum(_refused(what) for what in _uses(folder))
-    ended = "refused" if _refused(lambda: _finish(folder, seed)) else "finished anew"
+        _put(folder / name, seed, content)
+    refused = sum(_refused(what, folder) for what in _uses(folder, data))
+    exactly = all(isinstance(content, dict) or content in {None, "folder"} for content in told["files"].values())
+    ended = "refused" if _refused(lambda: _finish(folder, seed, exactly), folder) else "finished anew"
     return f"{'read' if not refused else 'read in part'}, {ended}"
 
 
-def _refused(what: Callable[[], object]) -> bool:
+def _put(path: Path, seed: Path, content: Any) -> None:
+    path.unlink(missing_ok=True)
+    if content == "folder":
+        path.mkdir()
+    elif isinstance(content, dict):
+        shutil.copyfile(seed / content["copy"], path)
+    elif content is not None:
+        path.write_bytes(base64.b64decode(content))
+
+
+def _refused(what: Callable[[], object], folder: Path) -> bool:
+    """Return whether it ends as an error of ours, which must name the folder or a file in it.
+
+    Raises
+    ------
+    AssertionError
+        It names neither.
+    """
     try:
         what()
-    except RaysearchError:
+    except RaysearchError as error:
+        if str(folder) not in str(error):
+            raise AssertionError(f"an error that does not say where: {error}") from error
         return True
     return False
 
 
-def _uses(folder: Path) -> Iterator[Callable[[], object]]:
-    result, out = Result(folder), Path(_scratch().name) / "exported"
+def _uses(folder: Path, data: bytes) -> Iterator[Callable[[], object]]:
+    result, out = Result(folder), scratch() / "exported"
     out.mkdir(exist_ok=True)
-    yield lambda: read_state(folder)
+    yield lambda: _status(folder, as_json=False)
+    yield lambda: _status(folder, as_json=True)
     yield lambda: repr(result)
     yield result._repr_html_
-    yield lambda: result.export(out / "candidates.csv")
-    yield lambda: result.export(out / "outcomes.parquet", "outcomes")
-    yield lambda: result.export(out / "limits.ecsv", "limits")
-    yield lambda: result.export(out / "candidates.reg")
-    yield lambda: result.export(out / "thanks.txt")
+    for name, table in random.Random(data).sample(EXPORTED, 3):
+        yield partial(result.export, out / name, table)
     yield lambda: pages.write(folder)
+    yield lambda: pages.take_marks(folder, folder / pages.MARKS)
 
 
-def _finish(folder: Path, seed: Path) -> None:
+def _status(folder: Path, *, as_json: bool) -> None:
+    """Print what `raysearch status` does, where nobody sees it but an encoder."""
+    with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)):
+        cli_status.status(argparse.Namespace(dir=folder, json=as_json))
+
+
+def _finish(folder: Path, seed: Path, exactly: bool) -> None:
     """Go on with the run to its end; each observation must then have ended, once, as in the sound run.
+
+    Parameters
+    ----------
+    exactly
+        Whether the tables must be the very same: so where files went, or others stand in their places; a value that somebody
+        has changed in a sound table stays.
 
     Raises
     ------
     AssertionError
         It has not.
     """
-    finished = _seeds()[0]
-    run, work, outcomes = read_run(seed), read_work(seed), read_outcomes(finished)
-    schema = candidates_schema(run)
+    truth = sound_folders()[0]
+    run, work, outcomes, candidates = read_run(seed), read_work(seed), read_outcomes(truth), read_candidates(truth)
+    figures, schema = read_figures(truth).table, candidates_schema(run)
     about: dict[str, Any] = {"name": run["name"], "queries": run["queries"]}
     with Ledger.open(
         folder,
@@ -210,9 +134,12 @@ def _finish(folder: Path, seed: Path) -> None:
         size = ledger.shard_size
         for shard in sorted(set(range(-(-len(work) // size))) - ledger.done()):
             part = outcomes.slice(shard * size, size)
-            ledger.commit(shard, schema.empty_table(), part, FIGURE_SCHEMA.empty_table())
+            of_part = [table.filter(pc.is_in(table["obs_id"], part["obs_id"].combine_chunks())) for table in (candidates, figures)]
+            ledger.commit(shard, of_part[0], part, of_part[1])
         ledger.close(status(folder))
     done = read_outcomes(folder)
     if done["obs_id"].to_pylist() != outcomes["obs_id"].to_pylist():
         raise AssertionError("the run that went on has not each observation once")
-    Result(folder).arrow("candidates")
+    found = Result(folder).arrow("candidates")
+    if exactly and not (done.equals(outcomes) and found.equals(candidates)):
+        raise AssertionError("the run that went on has other tables than an undisturbed one")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import io
 import random
 import resource
 import signal
@@ -24,21 +25,27 @@ from pathlib import Path
 from time import perf_counter
 from types import FrameType
 
+import pyarrow as pa
+from pyarrow import csv as pacsv
+from pyarrow import parquet
+
 from raysearch import config
-from raysearch.archives import files
+from raysearch.archives import tables
 from raysearch.detect import open_detector
 from raysearch.errors import RaysearchError
 from raysearch.model import Line, Observation, Pixels, Target, Usage
 from raysearch.read.cube import CubeReader
 from raysearch.read.frame import Known, open_frame
 from raysearch.read.image import ImageReader
-from raysearch.read.service import CutoutService
+from raysearch.read.service import LARGEST, CutoutService
 from raysearch.read.store import StoreConfig
+from raysearch.report.tables import to_table
 from raysearch.sky import contains, parse_s_region
 from raysearch.testing.damaged import damage
 from raysearch.testing.fields import Field
-from raysearch.testing.folders import damaged_folder, use_folder
-from raysearch.testing.mutations import FitsSeed, mutated_fits, mutated_text
+from raysearch.testing.folder_damage import damaged_folder
+from raysearch.testing.folders import use_folder
+from raysearch.testing.mutations import FitsSeed, bomb, mutated_bytes, mutated_file, mutated_fits, mutated_text
 from raysearch.testing.spherex import FrameSpec, make_frame
 from raysearch.testing.spherex_optics import Optics
 from raysearch.testing.synthetic import CubeSpec, make_cube
@@ -64,6 +71,8 @@ class Subject:
     """Returns an input."""
     handle: Callable[[bytes], str]
     """Reads an input and returns what came of it."""
+    mutate: Callable[[bytes, random.Random], bytes] | None = None
+    """Returns another input made out of any: what libFuzzer is lent, whose own changes seldom get beyond the first card."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +203,17 @@ def _cube(data: bytes) -> str:
     return type(read_cube(data)).__name__
 
 
+def _make_detection(rng: random.Random) -> bytes:
+    _compile()
+    return mutated_fits(cube_seeds(), rng)
+
+
+@cache
+def _compile() -> None:
+    """Let numba compile what is detected with: that takes as long as the machine is busy, and no case is to be blamed for it."""
+    _detection(cube_seeds()[0].content)
+
+
 def _detection(data: bytes) -> str:
     pixels = read_cube(data)
     records = open_detector("lines", {}, "lines").detect(pixels)
@@ -232,6 +252,8 @@ def _cutout(data: bytes) -> str:
 
 
 def _make_cutout(rng: random.Random) -> bytes:
+    if rng.random() < 0.01:
+        return bomb(LARGEST + rng.choice((0, 1)))
     data = mutated_fits(image_seeds(), rng)
     return gzip.compress(data, compresslevel=1, mtime=0) if rng.random() < 0.5 else data
 
@@ -280,17 +302,42 @@ _TABLE_TOKENS = (
 )
 
 
+@cache
+def binary_tables() -> dict[str, bytes]:
+    """Return the first of the tables above in the formats that are not text, by ending."""
+    table = pacsv.read_csv(io.BytesIO(TABLES[".csv"].encode()))
+    made = {".arrow": io.BytesIO(), ".parquet": io.BytesIO(), ".fits": io.BytesIO()}
+    with pa.ipc.new_file(made[".arrow"], table.schema) as writer:
+        writer.write_table(table)
+    parquet.write_table(table, made[".parquet"])
+    to_table(table).write(made[".fits"], format="fits")
+    return {ending: file.getvalue() for ending, file in made.items()}
+
+
 def _make_table(rng: random.Random) -> bytes:
     """Return a table's file, behind a line that tells its ending."""
-    ending = rng.choice(tuple(TABLES))
-    return f"{ending}\n".encode() + mutated_text([TABLES[ending]], _TABLE_TOKENS, rng).encode("utf-8", "surrogatepass")
+    ending = rng.choice((*TABLES, *TABLES, *binary_tables(), ".fits.gz"))
+    if ending == ".fits.gz" and rng.random() < 0.02:
+        return f"{ending}\n".encode() + bomb(2**26)
+    if ending in TABLES:
+        content = mutated_text([TABLES[ending]], _TABLE_TOKENS, rng).encode("utf-8", "surrogatepass")
+    elif ending == ".fits.gz":
+        content = mutated_bytes(gzip.compress(mutated_file(binary_tables()[".fits"], rng), compresslevel=1, mtime=0), rng)
+    elif ending == ".fits":
+        content = mutated_file(binary_tables()[ending], rng)
+    else:
+        content = mutated_bytes(binary_tables()[ending], rng)
+    return f"{ending}\n".encode() + content
 
 
 def _table(data: bytes) -> str:
+    """Read a table as what it is made as, one of observations or of targets; every eighth content as the other."""
     ending, _, content = data.partition(b"\n")
-    path = _scratch() / f"fuzzed{ending.decode()}"
+    known = ending.decode("latin-1")
+    path = _scratch() / f"fuzzed{known if known in {*TABLES, *binary_tables(), '.fits.gz'} else '.csv'}"
     path.write_bytes(content)
-    return type(files.load(path)).__name__
+    of_targets = known in {".txt", ".ecsv", ".vot"} and bool(zlib.crc32(data) % 8)
+    return type(tables.read_targets(path) if of_targets else tables.read_observations(path)).__name__
 
 
 @cache
@@ -406,17 +453,32 @@ def _mutated(seeds: Callable[[], Sequence[str]], tokens: Sequence[str], rng: ran
     return mutated_text(seeds(), tokens, rng).encode("utf-8", "surrogatepass")
 
 
+def _again(tokens: Sequence[str], data: bytes, rng: random.Random) -> bytes:
+    return _mutated(lambda: (data.decode("utf-8", "replace"),), tokens, rng)
+
+
+def _table_again(data: bytes, rng: random.Random) -> bytes:
+    ending, _, content = data.partition(b"\n")
+    name = ending.decode("latin-1")
+    if name in {".arrow", ".parquet", ".fits.gz"}:
+        return ending + b"\n" + mutated_bytes(content, rng)
+    if name == ".fits":
+        return ending + b"\n" + mutated_file(content, rng)
+    known = ending if name in TABLES else rng.choice(tuple(TABLES)).encode()
+    return known + b"\n" + _again(_TABLE_TOKENS, content, rng)
+
+
 SUBJECTS = {
     subject.name: subject
     for subject in (
-        Subject("cubes", lambda rng: mutated_fits(cube_seeds(), rng), _cube),
-        Subject("detection", lambda rng: mutated_fits(cube_seeds(), rng), _detection),
-        Subject("images", lambda rng: mutated_fits(image_seeds(), rng), _image),
-        Subject("cutouts", _make_cutout, _cutout),
-        Subject("tables", _make_table, _table),
-        Subject("searches", partial(_mutated, _search_seeds, _TOML_TOKENS), _search),
+        Subject("cubes", lambda rng: mutated_fits(cube_seeds(), rng), _cube, mutated_file),
+        Subject("detection", _make_detection, _detection, mutated_file),
+        Subject("images", lambda rng: mutated_fits(image_seeds(), rng), _image, mutated_file),
+        Subject("cutouts", _make_cutout, _cutout, mutated_file),
+        Subject("tables", _make_table, _table, _table_again),
+        Subject("searches", partial(_mutated, _search_seeds, _TOML_TOKENS), _search, partial(_again, _TOML_TOKENS)),
         Subject("folders", damaged_folder, use_folder),
-        Subject("regions", partial(_mutated, lambda: REGIONS, _REGION_TOKENS), _region),
+        Subject("regions", partial(_mutated, lambda: REGIONS, _REGION_TOKENS), _region, partial(_again, _REGION_TOKENS)),
     )
 }
 """By name."""

@@ -11,9 +11,12 @@ import gzip
 import random
 import re
 import struct
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
+from raysearch.read.fits import LONGEST_HEADER
 from raysearch.testing.cards import BLOCK
 
 CARD = 80
@@ -57,11 +60,13 @@ class FitsSeed:
 
     @classmethod
     def of(cls, content: bytes) -> FitsSeed:
-        """Take a file apart."""
+        """Take a file apart, as far as its headers end."""
         found = []
         for start in range(0, len(content), BLOCK):
             if content.startswith((b"SIMPLE  =", b"XTENSION="), start):
-                end = content.index(b"END".ljust(CARD), start)
+                end = content.find(b"END".ljust(CARD), start)
+                if end < 0:
+                    break
                 found.append((start, (end - start) // CARD + 1))
         return cls(content, tuple(found))
 
@@ -75,6 +80,36 @@ def mutated_fits(seeds: Sequence[FitsSeed], rng: random.Random) -> bytes:
     if rng.random() < 0.3:
         data = rng.choice(_CUTS)(data, rng)
     return bytes(data)
+
+
+def mutated_file(content: bytes, rng: random.Random) -> bytes:
+    """Return a file, sound or not, changed as `mutated_fits` does; one without a header only grows."""
+    seed = FitsSeed.of(content)
+    return mutated_fits((seed,), rng) if seed.headers else content + b"SIMPLE  =".ljust(CARD)
+
+
+def mutated_bytes(content: bytes, rng: random.Random) -> bytes:
+    """Return any file, cut short, zeroed, longer, or with some bytes overwritten."""
+    data = bytearray(content or b"x")
+    kind, at = rng.randrange(6), rng.randrange(len(data))
+    if kind == 0:
+        return bytes(data[:at])
+    if kind == 1:
+        return bytes(len(data))
+    if kind == 2:
+        return bytes(data) + rng.randbytes(rng.choice((1, 100)))
+    length = rng.choice((1, 1, 4, 8, 64))
+    data[at : at + length] = rng.choice((rng.randbytes(length), b"\xff" * length, bytes(length)))
+    return bytes(data)
+
+
+@cache
+def bomb(size: int) -> bytes:
+    """Return a small gzip file that unpacks to so many bytes: a FITS header without end."""
+    packer, piece = zlib.compressobj(9, wbits=31), b" " * 2**20
+    parts = [packer.compress(b"SIMPLE  =                    T".ljust(CARD) + b" " * ((size - CARD) % len(piece)))]
+    parts += [packer.compress(piece) for _ in range((size - CARD) // len(piece))]
+    return b"".join(parts) + packer.flush()
 
 
 def mutated_text(seeds: Sequence[str], tokens: Sequence[str], rng: random.Random) -> str:
@@ -138,7 +173,38 @@ def _no_end(data: bytearray, seed: FitsSeed, rng: random.Random) -> None:
 def _cards_without_end(data: bytearray, seed: FitsSeed, rng: random.Random) -> None:
     start, count = rng.choice(seed.headers)
     del data[start + CARD * (count - 1) :]
-    data += rng.choice((b"COMMENT", b"KEY     = 1", b"")).ljust(CARD) * rng.randrange(1, 4000)
+    count = LONGEST_HEADER // CARD + 1 if rng.random() < 0.15 else rng.randrange(1, 4000)
+    data += rng.choice((b"COMMENT", b"KEY     = 1", b"")).ljust(CARD) * count
+
+
+def _promise(data: bytearray, seed: FitsSeed, rng: random.Random) -> None:
+    """Promise more data than there are, into the next header, beyond the file, or a petabyte; or less than none."""
+    keyword = rng.choice(("NAXIS1", "NAXIS2", "NAXIS3", "PCOUNT", "THEAP", "ZNAXIS1", "ZNAXIS2"))
+    at = _place_of(data, keyword, seed, rng)
+    there = re.fullmatch(rb"[^=]*= +(\d{1,18})[ /].*", bytes(data[at : at + CARD]), re.DOTALL)
+    much = int(there[1]) if there else rng.choice((1, 8, BLOCK))
+    value = rng.choice((much + 1, much * 2, much * 1000, 2**48, 2**50, 2**50 + 1, 2**62, -1, -much, 0))
+    data[at : at + CARD] = _written(keyword, f"{value:>20}")
+
+
+def _twin(data: bytearray, seed: FitsSeed, rng: random.Random) -> None:
+    """Give an extension the name of another."""
+    names = [
+        at for start, count in seed.headers for at in range(start, start + CARD * count, CARD) if data[at : at + 8] == b"EXTNAME "
+    ]
+    if len(names) > 1:
+        at, other = rng.sample(names, 2)
+        data[at : at + CARD] = data[other : other + CARD]
+
+
+def _whole_plane(data: bytearray, seed: FitsSeed, rng: random.Random) -> None:
+    """Fill all data of an extension with one number: NaN, an infinity, a denormal, or nothing."""
+    at = rng.randrange(len(seed.headers))
+    start, count = seed.headers[at]
+    begin = min(start + -(-count * CARD // BLOCK) * BLOCK, len(data))
+    end = min(seed.headers[at + 1][0] if at + 1 < len(seed.headers) else len(data), len(data))
+    width, value = rng.choice(((">f", 4), (">f", 4), (">d", 8))), rng.choice(FLOATS[:-1])
+    data[begin:end] = (struct.pack(width[0], value) * (-(-max(end - begin, 0) // width[1])))[: max(end - begin, 0)]
 
 
 def _numbers_that_are_none(data: bytearray, seed: FitsSeed, rng: random.Random) -> None:
@@ -170,6 +236,9 @@ _EDITS: tuple[Callable[[bytearray, FitsSeed, random.Random], None], ...] = (
     _card_of_elsewhere,
     _no_end,
     _cards_without_end,
+    *(_promise,) * 2,
+    _twin,
+    _whole_plane,
     *(_numbers_that_are_none,) * 2,
     *(_noise,) * 2,
 )

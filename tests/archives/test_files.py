@@ -200,6 +200,73 @@ def test_a_packed_table_that_is_damaged_is_refused(tmp_path, damage):
         text(tmp_path, damage(gzip.compress((tmp_path / "t.fits").read_bytes())), "u.fits.gz")
 
 
+def test_a_packed_table_takes_no_more_memory_than_it_needs(tmp_path, monkeypatch):
+    Table(ROWS).write(tmp_path / "t.fits.gz")
+    unpack, asked = gzip.GzipFile.read, []
+    monkeypatch.setattr(gzip.GzipFile, "read", lambda file, size=-1: asked.append(size) or unpack(file, size))
+    assert load(tmp_path / "t.fits.gz").data.num_rows == 3
+    assert 0 < max(asked) <= files.PIECE
+
+
+@pytest.mark.parametrize("ending", ["arrow", "stream.arrow", "parquet"])
+def test_texts_that_are_none_are_an_error_of_ours(tmp_path, ending):
+    bad = pa.Array.from_buffers(pa.string(), 1, [*pa.array(["ab"]).buffers()[:2], pa.py_buffer(b"\xff\xfe")])
+    table = pa.table({"name": bad})
+    if ending == "parquet":
+        parquet.write_table(table, tmp_path / "t.parquet")
+    else:
+        new = pa.ipc.new_stream if ending == "stream.arrow" else pa.ipc.new_file
+        with pa.OSFile(str(tmp_path / f"t.{ending}"), "wb") as out, new(out, table.schema) as writer:
+            writer.write_table(table)
+    with pytest.raises(TableError, match=r"cannot be read as .*UTF8"):
+        load(tmp_path / f"t.{ending}")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("TFORM1  = '1A", "TFORM1  = 'PSF"),
+        ("TTYPE2  = 'ra      '", "TTYPE2  =         255 "),
+        ("COMMENT a comment", "COMMENT {: no YAM"),
+    ],
+)
+def test_a_fits_table_whose_columns_are_described_wrongly_is_an_error_of_ours(tmp_path, old, new):
+    table = Table({"name": ["a"], "ra": [1.5]})
+    table.meta["comments"] = ["--BEGIN-ASTROPY-SERIALIZED-COLUMNS--", "a comment", "--END-ASTROPY-SERIALIZED-COLUMNS--"]
+    table.write(tmp_path / "t.fits")
+    content = (tmp_path / "t.fits").read_bytes()
+    assert content.count(old.encode()) == 1
+    with pytest.raises(TableError, match=r"t\.fits: the description of its columns is damaged"):
+        text(tmp_path, content.replace(old.encode(), new.ljust(len(old)).encode()[: len(old)]), "t.fits")
+
+
+@pytest.mark.parametrize("ending", ["fits", "fits.gz"])
+@pytest.mark.parametrize("keyword", ["NAXIS", "TFIELDS"])
+def test_a_fits_table_that_promises_endless_axes_or_columns_is_refused(tmp_path, keyword, ending):
+    Table(ROWS).write(tmp_path / "t.fits")
+    content = (tmp_path / "t.fits").read_bytes()
+    at = content.index(f"{keyword:<8}=".encode(), 2880)
+    changed = content[:at] + f"{keyword:<8}= {2**53:>20}".ljust(80).encode() + content[at + 80 :]
+    with pytest.raises(TableError, match=f"a header says {keyword} = {2**53}: it is damaged"):
+        text(tmp_path, gzip.compress(changed) if ending == "fits.gz" else changed, f"u.{ending}")
+
+
+@pytest.mark.parametrize("ending", ["fits", "fits.gz"])
+def test_a_fits_table_whose_header_does_not_end_is_refused(tmp_path, ending):
+    content = b"SIMPLE  =                    T".ljust(80) + b"COMMENT".ljust(80) * 40_000
+    with pytest.raises(TableError, match="the header at byte 0 has no END within 1,048,576 bytes: it is damaged"):
+        text(tmp_path, gzip.compress(content) if ending == "fits.gz" else content, f"u.{ending}")
+
+
+def test_a_packed_table_is_one_whatever_its_name(tmp_path, monkeypatch):
+    Table(ROWS).write(tmp_path / "t.fits")
+    packed = gzip.compress((tmp_path / "t.fits").read_bytes())
+    assert text(tmp_path, packed, "u.fits").data.num_rows == 3
+    monkeypatch.setattr(files, "LARGEST_UNPACKED", 1000)
+    with pytest.raises(TableError, match="unpacks to more than 1,000 bytes"):
+        text(tmp_path, packed, "u.fits")
+
+
 def test_a_votable_with_a_nameless_field_is_an_error_of_ours(tmp_path):
     document = (
         '<VOTABLE version="1.4"><RESOURCE><TABLE><FIELD datatype="double"/><DATA><TABLEDATA><TR><TD>1</TD></TR></TABLEDATA></DATA>'

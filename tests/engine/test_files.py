@@ -23,6 +23,13 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return tmp_path if request.param == "disk" else place(request.getfixturevalue("s3_folder"))
 
 
+@pytest.mark.parametrize("name", [b"run-\xff", b"s3://runs/\xe9t\xe9"])
+def test_a_place_whose_name_is_not_utf_8_is_refused(name: bytes) -> None:
+    with pytest.raises(RunFolderError, match="its name is not UTF-8; choose another name") as refused:
+        place(os.fsdecode(name))
+    assert str(refused.value).isascii()
+
+
 def test_a_place_is_what_is_written() -> None:
     assert place("runs/jets") == Path("runs/jets")
     assert isinstance(place("s3://runs/jets"), S3Path)

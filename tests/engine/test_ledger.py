@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -169,11 +170,48 @@ def test_a_folder_whose_making_was_cut_short_is_made_again(tmp_path: Path) -> No
         assert ledger.done() == set()
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"format": 99}'])
+@pytest.mark.parametrize("text", ["", "[]", '{"format": 99}', "[" * 5000, '"\\ud800"', '{"format": NaN}'])
 def test_a_damaged_run_json_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(RunFolderError, match=r"run\.json"):
         status(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("name", "\ud800"), ("totals", {"seconds": 10**400, "resumed": 0}), ("funnel", {"targets": 10**400}), ("since", float("inf"))],
+)
+def test_a_run_json_that_could_not_be_written_again_is_damaged(tmp_path: Path, key: str, value: object) -> None:
+    ledger_of(tmp_path, JOB, work_list(["a"])).close()
+    about = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(about | {key: value}))
+    with pytest.raises(RunFolderError, match=r"run\.json is damaged .*: put it back as it was, or begin anew in another folder"):
+        status(tmp_path)
+
+
+def test_a_key_that_is_wrong_is_named(tmp_path: Path) -> None:
+    ledger_of(tmp_path, JOB, work_list(["a"])).close()
+    about = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(about | {"funnel": []}))
+    with pytest.raises(RunFolderError, match=r"run\.json is damaged \(see funnel\)"):
+        status(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda table: table.append_column("obs_id", table["obs_id"]), lambda table: table.select(["obs_id"])]
+)
+def test_a_damaged_work_list_is_told_and_not_healed(tmp_path: Path, damage: Callable[[pa.Table], pa.Table]) -> None:
+    work = work_list(["detected"])
+    run_in(tmp_path, JOB, work)
+    path = tmp_path / "observations.arrow"
+    table = damage(pa.ipc.open_file(path.read_bytes()).read_all())
+    for content in (table, None):
+        path.unlink()
+        if content is not None:
+            write_arrow(path, content)
+        for use in (read_work, lambda folder: ledger_of(folder, JOB, work)):
+            with pytest.raises(RunFolderError, match=r"observations\.arrow .*put it back as it was, or begin anew"):
+                use(tmp_path)
 
 
 def test_a_damaged_part_is_named_with_its_cure(tmp_path: Path) -> None:

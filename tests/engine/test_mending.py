@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from engine_fakes import FakeIllustrator, job_of, ledger_of, run_in, tables_of, work_list
 
-from raysearch.engine import Event, Phase, read_figures
+from raysearch.engine import Event, Phase, read_figures, read_outcomes
 from raysearch.engine.files import write_arrow
 from raysearch.errors import RunFolderError
 
@@ -70,6 +70,48 @@ def test_what_does_not_belong_there_is_done_anew(folder: Path, damage: Callable[
         assert ledger.done() == {0, 2, 3}
     run_in(folder, JOB, WORK)
     assert tables_of(folder) == before
+
+
+def edited(path: Path, column: str, value: object) -> None:
+    table = pa.ipc.open_file(path.read_bytes()).read_all()
+    at = table.column_names.index(column)
+    values = pa.array([value] * table.num_rows, table.schema.field(column).type)
+    replaced(path, b"")
+    write_arrow(path, table.set_column(at, table.schema.field(column), values))
+
+
+@pytest.mark.parametrize(("column", "value"), [("status", "x"), ("seconds", float("nan")), ("candidates", -1), ("requests", 2**62)])
+def test_outcomes_that_none_can_have_are_done_anew(folder: Path, column: str, value: object) -> None:
+    before = tables_of(folder)
+    edited(folder / "outcomes" / "part-000001.arrow", column, value)
+    with pytest.raises(RunFolderError, match=rf"part-000001.arrow holds what raysearch did not write \(see its column {column}\)"):
+        read_outcomes(folder)
+    run_in(folder, JOB, WORK)
+    assert tables_of(folder) == before
+
+
+def shorter(path: Path) -> None:
+    table = pa.ipc.open_file(path.read_bytes()).read_all()
+    replaced(path, b"")
+    write_arrow(path, table.slice(1))
+
+
+@pytest.mark.parametrize("damage", [of_another_shard, shorter])
+def test_candidates_that_the_outcomes_do_not_tell_of_are_done_anew(folder: Path, damage: Callable[[Path], None]) -> None:
+    before = tables_of(folder)
+    damage(folder / "candidates" / "part-000001.arrow")
+    with ledger_of(folder, JOB, WORK) as ledger:
+        told = "candidates/part-000001.arrow holds other observations than it should: its observations are searched again"
+        assert ledger.notes == (told,)
+        assert ledger.done() == {0, 2, 3}
+    run_in(folder, JOB, WORK)
+    assert tables_of(folder) == before
+
+
+def test_figures_of_other_observations_are_left_to_be_drawn(folder: Path) -> None:
+    of_another_shard(folder / "figures" / "part-000001.arrow")
+    with ledger_of(folder, JOB, WORK) as ledger:
+        assert "figures/part-000001.arrow holds other observations than it should: `raysearch report" in ledger.notes[0]
 
 
 def test_damaged_figures_are_left_to_be_drawn(folder: Path) -> None:

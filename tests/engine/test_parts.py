@@ -46,7 +46,7 @@ def tables(shard: int, session: str = "") -> tuple[pa.Table, pa.Table, pa.Table]
     names = [f"obs-{shard * SIZE + row:06d}" for row in range(SIZE)]
     found = names[: shard % 3]
     rows = [(name, "t", "uri", "cafe0123", "line", 1.0, 1.0, ["t"], 1.0, 2, session, True) for name in found]
-    outcomes = [Outcome(name, "detected" if name in found else "nothing", session, "uri") for name in names]
+    outcomes = [Outcome(name, "detected" if name in found else "nothing", session, "uri", int(name in found)) for name in names]
     figures = [(name, Figure(0, "map", b"<svg/>", session)) for name in found if shard % 2]
     return candidate_table(rows, JOB.schema), outcome_table(outcomes), figure_table(figures)
 
@@ -154,8 +154,8 @@ def test_a_reader_that_is_overtaken_reads_what_it_began_with(
     """Between its listing and its reading the rest of the run is done, and merged."""
     folder = tmp_path_factory.mktemp("run")
     fill(folder, (shard for shard in range(SHARDS) if shard not in missing))
-    expected = [table.to_pylist() for table in part_tables(folder, kind)]
-    reader, rows = part_tables(folder, kind), []
+    expected = [table.to_pylist() for table in part_tables(folder, kind, SCHEMAS[kind])]
+    reader, rows = part_tables(folder, kind, SCHEMAS[kind]), []
     rows += [table.to_pylist() for table in itertools.islice(reader, read)]
     fill(folder, iter(sorted(missing)), finish=True)
     rows += [table.to_pylist() for table in reader]
@@ -259,7 +259,7 @@ def test_a_part_that_is_gone_for_good_is_told(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(parts_module, "parts", lambda folder: listed)
     (tmp_path / OUTCOMES / part_name(1)).unlink()
     with pytest.raises(RunFolderError, match=r"part-000001.arrow"):
-        list(part_tables(tmp_path, OUTCOMES))
+        list(part_tables(tmp_path, OUTCOMES, OUTCOME_SCHEMA))
 
 
 def test_a_run_is_read_in_pieces_worth_the_handling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,6 +268,31 @@ def test_a_run_is_read_in_pieces_worth_the_handling(tmp_path: Path, monkeypatch:
     assert [table.num_rows for table in outcome_tables(tmp_path)] == [2 * SIZE * RUN, SIZE * (SHARDS - 2 * RUN)]
     assert next(candidate_tables(tmp_path)).num_rows == 0
     assert list(pieces([])) == []
+
+
+def test_a_part_that_somebody_copied_under_the_name_of_a_merged_one_is_told_and_done_anew(tmp_path: Path) -> None:
+    fill(tmp_path, range(SHARDS), finish=True)
+    before = held(tmp_path)
+    copied = tmp_path / OUTCOMES / part_name(RUN * 2, SHARDS - 1)
+    copied.write_bytes((tmp_path / OUTCOMES / part_name(RUN * 2)).read_bytes())
+    with pytest.raises(RunFolderError, match="does not tell its shards apart"):
+        read_outcomes(tmp_path)
+    fill(tmp_path, range(0))
+    assert not copied.exists()
+    assert held(tmp_path) == before
+
+
+def test_what_counts_in_the_place_of_a_removed_part_is_looked_at_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merging, "RUN_OF_SHARDS", 1000)
+    fill(tmp_path, range(SHARDS), finish=True)
+    parts_of = tmp_path / OUTCOMES
+    other = (parts_of / part_name(1)).read_bytes()
+    for name in (part_name(0, 3), part_name(2)):  # a merged part, which counts, and beneath it another shard's
+        (parts_of / name).unlink(missing_ok=True)
+        (parts_of / name).write_bytes(other)
+    with ledger_of(tmp_path, JOB, WORK, SIZE) as ledger:
+        assert [note.partition(" ")[0] for note in ledger.notes] == [f"outcomes/{part_name(0, 3)}", f"outcomes/{part_name(2)}"]
+        assert ledger.done() == set(range(SHARDS)) - {2}
 
 
 def test_a_moment_that_has_gone_by_is_read_as_it_was(tmp_path: Path) -> None:
@@ -283,7 +308,7 @@ def test_parts_are_merged_in_s3_too_and_a_reader_is_overtaken_there(s3_folder: s
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(merging, "RUN_OF_SHARDS", 1000)
         fill(folder, range(SHARDS - 1))
-    reader = part_tables(folder, OUTCOMES)
+    reader = part_tables(folder, OUTCOMES, OUTCOME_SCHEMA)
     first = next(reader)  # it has listed the small ones
     fill(folder, range(SHARDS - 1, SHARDS), finish=True)
     fill(tmp_path, range(SHARDS), finish=True)

@@ -237,6 +237,12 @@ def test_damaged_headers_are_named(lines: list[str], message: str) -> None:
         walk(cards(*lines))
 
 
+@pytest.mark.parametrize("text", ["1E400", "-1D999"])
+def test_a_number_that_no_float_holds_is_damage(text: str) -> None:
+    with pytest.raises(FormatError, match="CRPIX1 is larger than any number"):
+        Header(f"CRPIX1  = {text}".ljust(80)).number("CRPIX1", 0.0)
+
+
 def test_a_header_that_ends_with_the_file_is_truncated() -> None:
     data = written(with_cards(fits.PrimaryHDU(), 375))
     for length in (80, 2880, 5000, 30_000):

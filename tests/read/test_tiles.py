@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 
 import numpy as np
@@ -65,6 +66,20 @@ def test_a_box_is_what_astropy_unpacks(how: tuple[tuple[int, int], str], x0: int
     (tall, broad), _ = how
     touched = len({(y // tall, x // broad) for y in range(box.y0, box.y1) for x in range(box.x0, box.x1)})
     assert len(spans) == touched
+
+
+def test_a_tile_that_unpacks_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = written(tile=(50, 64), kind="GZIP_1")
+    at = data.index(b"\x1f\x8b")
+    bomb = gzip.compress(bytes(10**5), mtime=0)
+    _, hdu = opened(data)
+    place = int.from_bytes(data[hdu.data_offset + 4 : hdu.data_offset + 8], "big")
+    assert (at, len(bomb) < hdu.end - at) == (hdu.data_offset + 8 + place, True)
+    size = len(bomb).to_bytes(4, "big")
+    changed = data[: hdu.data_offset] + size + data[hdu.data_offset + 4 : at] + bomb + data[at + len(bomb) :]
+    monkeypatch.setattr(fits, "open", lambda *_, **__: pytest.fail("it was unpacked"))
+    with pytest.raises(FormatError, match="a tile unpacks to more than its 3,200 pixels"):
+        load(changed, Box(0, 0, 3, 3))
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "i4"])

@@ -188,6 +188,13 @@ def test_columns_of_many_rows_and_scaled_ones_are_read() -> None:
     np.testing.assert_array_equal(column_values(hdu, data, "w"), 2 * (np.arange(4) + 0.5) + 1)
 
 
+def test_a_scale_beyond_all_numbers_gives_numbers_that_are_none() -> None:
+    hdu, data = as_hdu(fits.BinTableHDU.from_columns([fits.Column("w", "D", array=[0.0, 1e10])]))
+    scaled = Header(hdu.header.text.replace("END ".ljust(80), "TSCAL1  = 1E308".ljust(80) + "END".ljust(80)))
+    values = column_values(Hdu(1, "T", "BINTABLE", scaled, 0, 0, hdu.data_size, 8, hdu.shape), data, "w")
+    np.testing.assert_array_equal(values, [0.0, np.inf])
+
+
 def test_columns_that_hold_no_wavelengths_say_so() -> None:
     hdu, data = as_hdu(fits.BinTableHDU.from_columns([fits.Column("a", "3A", array=["xyz"])], name="T"))
     with pytest.raises(FormatError, match="T has no column W"):

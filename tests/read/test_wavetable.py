@@ -130,6 +130,17 @@ def test_what_is_not_understood_is_refused(changes: dict[str, object], told: str
         wave_extension(header_of(**changes))
 
 
+@pytest.mark.parametrize("last", [np.inf, 1e30, np.nan])
+def test_points_that_are_no_pixels_are_refused(last: float) -> None:
+    columns = [
+        fits.Column("X", "2D", array=np.array([[1.0, last]])),
+        fits.Column("Y", "2D", array=np.array([[1.0, 9.0]])),
+        fits.Column("VALUES", "8E", array=np.ones((1, 8))),
+    ]
+    with pytest.raises(FormatError, match="its points are no pixels"):
+        file_of(image_header(), fits.BinTableHDU.from_columns(columns, name="WCS-WAVE"))
+
+
 @pytest.mark.parametrize(("x", "n", "told"), [([1, 9], 3, "are not two for each"), ([9, 1], 2, "do not increase")])
 def test_a_table_that_contradicts_itself_is_refused(x: list[int], n: int, told: str) -> None:
     columns = [

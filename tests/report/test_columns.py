@@ -92,3 +92,4 @@ def test_a_fits_header_is_told():
 
 def test_letters_beyond_ascii_become_escapes():
     assert columns.in_ascii("α Tau") == r"\u03b1 Tau"
+    assert columns.in_card("α\x00\tTau\x7f") == r"\u03b1\x00\x09Tau\x7f"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .archives.answers import Mode
     from .engine import Totals
-    from .engine.files import Place
+    from .engine.folder.files import Place
     from .model import Query
     from .result import Result
     from .search import Search
@@ -155,7 +155,7 @@ def _limit(text: str) -> int:
 
 
 def _folder(text: str) -> Place:
-    from .engine.files import place
+    from .engine.folder.files import place
 
     try:
         return place(text)

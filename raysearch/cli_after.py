@@ -8,9 +8,9 @@ from pathlib import Path
 
 from . import exports, pages
 from .engine import read_run
-from .engine.files import Place
+from .engine.folder.files import Place
+from .engine.folder.ledger import SEARCH
 from .engine.job import Job
-from .engine.ledger import SEARCH
 from .errors import ConfigError
 from .result import Result
 from .search import Search

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from . import config
-from .engine.ledger import RUN, SEARCH
+from .engine.folder.ledger import RUN, SEARCH
+from .engine.folder.state import State, Why, read_state
 from .engine.progress import readable_bytes, readable_seconds
-from .engine.state import State, Why, read_state
 from .errors import RaysearchError
 from .products import SPECTRA
 

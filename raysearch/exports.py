@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from . import config, products
 from .engine import read_candidates, read_run, read_work
-from .engine.files import Place
+from .engine.folder.files import Place
+from .engine.folder.ledger import SEARCH, outcome_tables
 from .engine.job import Job, fetch
-from .engine.ledger import SEARCH, outcome_tables
 from .errors import ConfigError
 from .model import Circle, Footprint, Observation, Pixels, observations_from_arrow
 from .report import tables

@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 
 from .engine import read_candidates, read_figures, read_outcomes, read_run, read_work
 from .engine.budget import postponed
-from .engine.files import Place, at_hand, locally, read_arrow, write_arrow
+from .engine.folder.files import Place, at_hand, locally, read_arrow, write_arrow
+from .engine.folder.ledger import KEPT, RUN, SEARCH, WORK
+from .engine.folder.parts import FIGURES, OUTCOMES, conforming, standing
 from .engine.job import Job, detect, fetch
-from .engine.ledger import KEPT, RUN, SEARCH, WORK
-from .engine.parts import FIGURES, OUTCOMES, conforming, standing
 from .engine.records import figure_table
 from .errors import ConfigError, RaysearchError, RunFolderError, TableError
 from .model import FIGURE_SCHEMA, Observation, observations_from_arrow

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .config import SearchConfig
-from .engine.files import Place, write_arrow
+from .engine.folder.files import Place, write_arrow
 from .model import observations_from_arrow
 from .report.mef import CONTENT, oldest_first
 from .report.spectra import spectra_table

@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from . import config, exports, products
 from .engine import Totals, read_candidates, read_outcomes, read_run, read_work, status
-from .engine.files import Place, place, read_arrow
-from .engine.ledger import SEARCH, candidate_tables, candidates_schema, outcome_tables
-from .engine.parts import parts
+from .engine.folder.files import Place, place, read_arrow
+from .engine.folder.ledger import SEARCH, candidate_tables, candidates_schema, outcome_tables
+from .engine.folder.parts import parts
 from .errors import RunFolderError
 from .model import OUTCOME_SCHEMA, Kind
 from .report import tables

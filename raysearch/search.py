@@ -31,8 +31,8 @@ from .engine import (
     shard_size_for,
 )
 from .engine.events import column_sum, count_statuses
-from .engine.files import Place, locally, place, read_arrow, write_arrow
-from .engine.ledger import SEARCH
+from .engine.folder.files import Place, locally, place, read_arrow, write_arrow
+from .engine.folder.ledger import SEARCH
 from .engine.memory import shares
 from .errors import ConfigError, RunFolderError
 from .exports import SEARCHED

@@ -22,8 +22,8 @@ from .archives.cloud import places
 from .archives.tables import read_observations, read_targets
 from .config import SearchConfig
 from .engine import EngineOptions
-from .engine.files import at_hand, place
-from .engine.spread import spreading
+from .engine.folder.files import at_hand, place
+from .engine.workers.spread import spreading
 from .errors import ConfigError, TableError
 from .model import Archive, Query, Target
 from .sky.stream import match_stream

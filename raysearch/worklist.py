@@ -19,7 +19,7 @@ from . import since as earlier_run
 from .archives.answers import Mode
 from .archives.mast import proprietary
 from .config import SearchConfig
-from .engine.files import Place, place, write_arrow
+from .engine.folder.files import Place, place, write_arrow
 from .errors import FootprintError, RunFolderError
 from .masking import masked_table
 from .model import HIGHEST_REDSHIFT, WORK_SCHEMA, Archive, Footprint, Line, Observation, Query, Target, observations_to_arrow

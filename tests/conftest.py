@@ -52,7 +52,7 @@ def one_ray() -> Iterator[None]:
     It hands on metrics every second, not every ten.
     """
     from raysearch.engine import EngineOptions
-    from raysearch.engine.cluster import ray_running
+    from raysearch.engine.workers.cluster import ray_running
 
     os.environ.setdefault("RAY_metrics_report_interval_ms", "1000")
     with ray_running(EngineOptions(detectors=2, object_store_bytes=150 * 2**20)):

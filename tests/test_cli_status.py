@@ -10,8 +10,8 @@ import pytest
 
 from raysearch import cli, cli_status, config
 from raysearch.engine import EngineOptions, Job, Ledger, ShardDone, Totals, run
-from raysearch.engine.pulse import PROGRESS
-from raysearch.engine.state import read_state
+from raysearch.engine.folder.pulse import PROGRESS
+from raysearch.engine.folder.state import read_state
 from raysearch.errors import ReadError
 from raysearch.model import Candidate, Observation, Pixels, Target, Usage, observations_to_arrow
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from raysearch import cli
-from raysearch.engine.cluster import ENVIRONMENT
+from raysearch.engine.workers.cluster import ENVIRONMENT
 
 ROOT = Path(__file__).parents[1]
 

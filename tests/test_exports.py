@@ -12,7 +12,7 @@ from mocpy import MOC
 from raysearch import cli, config
 from raysearch.detect.cutouts import Cutouts
 from raysearch.engine import candidate_schema
-from raysearch.engine.files import write_arrow, write_json
+from raysearch.engine.folder.files import write_arrow, write_json
 from raysearch.engine.records import outcome_table
 from raysearch.errors import ConfigError, RunFolderError
 from raysearch.model import Observation, Outcome, Target, observations_to_arrow

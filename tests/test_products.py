@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from raysearch import products
 from raysearch.config import load
-from raysearch.engine.files import read_arrow
+from raysearch.engine.folder.files import read_arrow
 from raysearch.errors import ConfigError
 from raysearch.model import Observation, Target, observations_to_arrow
 from raysearch.report.spectra import COLUMNS

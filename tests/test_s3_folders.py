@@ -6,10 +6,10 @@ import pytest
 from astropy.table import Table
 
 from raysearch import Result, Search, cli, pages
-from raysearch.engine import locks, s3
-from raysearch.engine.files import place
-from raysearch.engine.locks import LOCK
-from raysearch.engine.s3 import S3Path
+from raysearch.engine.folder import locks, s3
+from raysearch.engine.folder.files import place
+from raysearch.engine.folder.locks import LOCK
+from raysearch.engine.folder.s3 import S3Path
 from raysearch.testing import Faults, LocalArchive, demo_holdings
 from raysearch.testing.spherex_sky import spherex_sky
 

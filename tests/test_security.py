@@ -20,7 +20,7 @@ import pytest
 from raysearch import Search, worklist
 from raysearch.archives.http import Patience, open_session, translated
 from raysearch.config import from_dict
-from raysearch.engine.files import read_arrow
+from raysearch.engine.folder.files import read_arrow
 from raysearch.errors import ArchiveError, ReadError
 from raysearch.model import Query, Usage
 from raysearch.read.store import StoreConfig, open_store

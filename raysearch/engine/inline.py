@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from raysearch.engine.budget import Budget
-from raysearch.engine.commits import Commit
+from raysearch.engine.folder.commits import Commit
 from raysearch.engine.job import Fetched, Job, Shard
 from raysearch.engine.reads import Reads
 from raysearch.engine.signals import Alarm, TimeIsUp

@@ -10,14 +10,14 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from raysearch.engine.commits import Commits
 from raysearch.engine.events import AtWork, Event, Observer, Phase, RunFinished, RunStarted, ShardDone, Tick, Totals, added
+from raysearch.engine.folder.commits import Commits
+from raysearch.engine.folder.ledger import Ledger
+from raysearch.engine.folder.pulse import ProgressFile
 from raysearch.engine.inline import run_inline
 from raysearch.engine.job import Job
-from raysearch.engine.ledger import Ledger
 from raysearch.engine.memory import shares
 from raysearch.engine.options import EngineOptions
-from raysearch.engine.pulse import ProgressFile
 from raysearch.engine.signals import Interrupts, Stopped
 from raysearch.errors import ConfigError, RunFolderError
 
@@ -181,7 +181,7 @@ def _inline(job: Job, work: pa.Table, session: _Session, options: EngineOptions,
 
 
 def _on_ray(job: Job, work: pa.Table, session: _Session, options: EngineOptions, after: ExitStack | None) -> None:
-    from raysearch.engine import cluster
+    from raysearch.engine.workers import cluster
 
     if options.address == "local":
         job, options = bounded(job, options)
@@ -195,10 +195,10 @@ def _on_ray(job: Job, work: pa.Table, session: _Session, options: EngineOptions,
             return
         if options.address != "local":
             job, options = bounded(job, options, cluster.largest_node())
-        from raysearch.engine.backlog import Backlog
-        from raysearch.engine.crew import crew
-        from raysearch.engine.driver import Driver, dataset_shards
-        from raysearch.engine.metrics import RunMeter, labels
+        from raysearch.engine.workers.backlog import Backlog
+        from raysearch.engine.workers.crew import crew
+        from raysearch.engine.workers.driver import Driver, dataset_shards
+        from raysearch.engine.workers.metrics import RunMeter, labels
 
         if dashboard:
             session.tell(Phase(f"Ray's dashboard: {dashboard}", lasting=True))

@@ -23,13 +23,13 @@ import pyarrow as pa
 
 from raysearch.engine import read_candidates, read_figures, read_outcomes, read_run, read_work
 from raysearch.engine.events import AtWork, RunStarted
-from raysearch.engine.files import write_arrow
-from raysearch.engine.ledger import candidates_schema
-from raysearch.engine.locks import LOCK
-from raysearch.engine.merge import merge
-from raysearch.engine.parts import CANDIDATES, FIGURES, OUTCOMES, PARTS, part_name
-from raysearch.engine.pulse import PROGRESS, ProgressFile
-from raysearch.engine.state import read_state
+from raysearch.engine.folder.files import write_arrow
+from raysearch.engine.folder.ledger import candidates_schema
+from raysearch.engine.folder.locks import LOCK
+from raysearch.engine.folder.merge import merge
+from raysearch.engine.folder.parts import CANDIDATES, FIGURES, OUTCOMES, PARTS, part_name
+from raysearch.engine.folder.pulse import PROGRESS, ProgressFile
+from raysearch.engine.folder.state import read_state
 from raysearch.model import FIGURE_SCHEMA, OUTCOME_SCHEMA
 from raysearch.pages import MARKS, REDRAWN
 from raysearch.products import SPECTRA

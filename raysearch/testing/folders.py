@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from raysearch import cli_status, pages
 from raysearch.engine import Ledger, read_candidates, read_figures, read_outcomes, status
-from raysearch.engine.ledger import candidates_schema, read_run, read_work
+from raysearch.engine.folder.ledger import candidates_schema, read_run, read_work
 from raysearch.errors import RaysearchError
 from raysearch.result import Result
 from raysearch.testing.folder_damage import scratch, sound_folders

@@ -18,7 +18,7 @@ import numpy as np
 from _memory import watched_peak
 
 from raysearch.engine import EngineOptions
-from raysearch.engine.spread import spreading
+from raysearch.engine.workers.spread import spreading
 from raysearch.sky.stream import match_stream
 
 CHUNK = 1_000_000

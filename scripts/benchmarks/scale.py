@@ -22,7 +22,7 @@ import psutil
 import pyarrow as pa
 
 from raysearch.engine import EngineOptions, Event, Job, Ledger, RunFinished, RunStarted, ShardDone, run
-from raysearch.engine.ledger import candidates_schema, read_run, read_work
+from raysearch.engine.folder.ledger import candidates_schema, read_run, read_work
 from raysearch.engine.options import SHARD_SIZE
 from raysearch.model import Candidate, Limit, Line, Observation, Pixels, Target, Usage, Window, observations_to_arrow
 

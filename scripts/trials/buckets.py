@@ -13,11 +13,11 @@ from disk import SHARDS, refused
 from program import Program, Wrong
 from rig import Came, Rig, Trial, shards_done
 
-from raysearch.engine.files import Place, place
-from raysearch.engine.ledger import RUN
-from raysearch.engine.locks import LOCK
-from raysearch.engine.parts import OUTCOMES, part_name
-from raysearch.engine.s3 import READ_S
+from raysearch.engine.folder.files import Place, place
+from raysearch.engine.folder.ledger import RUN
+from raysearch.engine.folder.locks import LOCK
+from raysearch.engine.folder.parts import OUTCOMES, part_name
+from raysearch.engine.folder.s3 import READ_S
 from raysearch.testing import Faults, Holdings, LocalArchive
 from raysearch.testing.faults import ObjectFault
 

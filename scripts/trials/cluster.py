@@ -23,9 +23,9 @@ from rig import MEASURED, shards_done
 from this_host import Provider, boot, processes
 
 from raysearch.engine import read_candidates, read_outcomes
-from raysearch.engine.files import place
-from raysearch.engine.locks import LEASE_S, LOCK
-from raysearch.engine.s3 import S3Path
+from raysearch.engine.folder.files import place
+from raysearch.engine.folder.locks import LEASE_S, LOCK
+from raysearch.engine.folder.s3 import S3Path
 from raysearch.testing import Faults, Holdings, LocalArchive, demo_holdings
 
 ROOT = Path(__file__).parents[2]

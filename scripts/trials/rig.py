@@ -21,8 +21,8 @@ import pyarrow as pa
 from program import Hung, Program, Wrong
 
 from raysearch.engine import read_candidates, read_outcomes, read_run
-from raysearch.engine.files import Place
-from raysearch.engine.parts import parts
+from raysearch.engine.folder.files import Place
+from raysearch.engine.folder.parts import parts
 from raysearch.testing import Holdings, LocalArchive, bench_holdings
 
 OBSERVATIONS = 300

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysearch.engine import EngineOptions, Job, Ledger, Observer, Totals, candidate_schema, read_candidates, read_outcomes, run
-from raysearch.engine.files import Place
+from raysearch.engine.folder.files import Place
 from raysearch.errors import NothingToSearch, ProductNotFound
 from raysearch.model import Candidate, Figure, Limit, Line, Observation, Pixels, Target, Usage, Window, observations_to_arrow
 

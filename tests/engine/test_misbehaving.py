@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from engine_fakes import FakeDetector, FakeReader, job_of, reasons, run_in, statuses, work_list
 
-from raysearch.engine import actors
 from raysearch.engine.memory import Shares
+from raysearch.engine.workers import actors
 from raysearch.model import Candidate, Limit, Observation, Pixels, Usage
 
 MB = 10**6

@@ -25,8 +25,9 @@ import ray
 from engine_fakes import FakeDetector, FakeReader, job_of, ledger_of, work_list
 from ray.cluster_utils import Cluster
 
-from raysearch.engine import EngineOptions, Phase, ShardDone, driver, run
-from raysearch.engine.cluster import prepare
+from raysearch.engine import EngineOptions, Phase, ShardDone, run
+from raysearch.engine.workers import driver
+from raysearch.engine.workers.cluster import prepare
 
 driver._SAY_S = driver._LOOK_S = 1.0
 
@@ -116,8 +117,9 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 import ray
 from engine_fakes import job_of, run_in, work_list
-from raysearch.engine import EngineOptions, Phase, driver
-from raysearch.engine.cluster import ray_running
+from raysearch.engine import EngineOptions, Phase
+from raysearch.engine.workers import driver
+from raysearch.engine.workers.cluster import ray_running
 
 driver._SAY_S = 1.0
 

@@ -35,15 +35,15 @@ from raysearch.engine import (
     ShardDone,
     Tick,
     Totals,
-    cluster,
     read_outcomes,
     read_run,
     run,
     status,
 )
-from raysearch.engine.files import read_arrow, write_arrow
-from raysearch.engine.parts import OUTCOMES, standing
+from raysearch.engine.folder.files import read_arrow, write_arrow
+from raysearch.engine.folder.parts import OUTCOMES, standing
 from raysearch.engine.signals import Stopped
+from raysearch.engine.workers import cluster
 from raysearch.errors import ConfigError
 from raysearch.model import STATUSES
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from raysearch.engine import EngineOptions, Event, Job, Ledger, ShardDone, run
-from raysearch.engine.cluster import prepare
+from raysearch.engine.workers.cluster import prepare
 from raysearch.model import Candidate, Observation, Pixels, Target, Usage, observations_to_arrow
 
 SHARD = 8

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -265,10 +266,13 @@ def test_a_lasting_fault_ends_within_the_budget(wired: Rig, fault: str) -> None:
     assert usage.requests == requests or unseen(wired, fault)
 
 
-def test_no_attempt_begins_after_the_retry_time(wired: Rig) -> None:
-    wired.config = replace(wired.config, retries=1000, retry_s=1.0)
-    _, usage = wired.fails(wired.fault("cube.fits", "!503"), StoreUnavailable)
-    assert 2 <= usage.requests <= 60
+def test_no_attempt_begins_after_the_retry_time(wired: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    wired.config = replace(wired.config, retries=1000, retry_s=10.0)
+    # A clock by which each request takes 3 s, and no pauses: the fourth ends after 12 s, and no fifth begins.
+    monkeypatch.setattr(store_module, "time", SimpleNamespace(monotonic=lambda: 3.0 * len(wired.loopback.log)))
+    monkeypatch.setattr(store_module, "_pause", lambda _: 0.0)
+    _, usage = wired.fails(wired.fault("cube.fits", "!503"), StoreUnavailable, "4 attempts in 12.0 s")
+    assert usage.requests == 4
 
 
 def test_a_server_nobody_runs_is_unavailable(wired: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

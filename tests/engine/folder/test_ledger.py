@@ -260,7 +260,7 @@ def test_a_dead_run_holds_no_lock(tmp_path: Path) -> None:
     die = "import os, signal, sys; sys.path.insert(0, sys.argv[1])\n"
     die += "from pathlib import Path\nfrom engine_fakes import job_of, ledger_of, work_list\n"
     die += "ledger = ledger_of(Path(sys.argv[2]), job_of(), work_list(['detected'] * 10))\nos.kill(os.getpid(), signal.SIGKILL)\n"
-    ended = subprocess.run([sys.executable, "-c", die, str(Path(__file__).parent), str(tmp_path)], check=False)
+    ended = subprocess.run([sys.executable, "-c", die, str(Path(__file__).parents[1]), str(tmp_path)], check=False)
     assert ended.returncode < 0
     assert read_run(tmp_path)["finished"] is None
     ledger_of(tmp_path, JOB, work).close()

@@ -65,7 +65,7 @@ run_in(Path(sys.argv[1]), job_of(FakeReader(0.02), concurrency=4), work_list(["d
 
 
 def test_a_dead_run(tmp_path: Path) -> None:
-    here = str(Path(__file__).parent)
+    here = str(Path(__file__).parents[1])
     ended = subprocess.run([sys.executable, "-c", _DIES, str(tmp_path / "run"), here], check=False, env=os.environ)
     assert ended.returncode == -9
     state = read_state(tmp_path / "run")

@@ -64,6 +64,6 @@ def test_a_cube_that_is_too_large_is_refused_with_its_size_and_the_plan_knows_be
 
 def test_too_little_memory_is_told_before_anything_is_asked(search: Search, tmp_path: Path) -> None:
     config = search.config.to_dict() | {"run": {"engine": "ray", "memory": "1 GB"}}
-    with pytest.raises(ConfigError, match=r'run\.memory = "1 GB" is too little: .* need "1\.9 GB"; or set run\.engine = "inline"'):
+    with pytest.raises(ConfigError, match=r'run\.memory = "1 GB" is too little: .* need "1\.7 GB"; or set run\.engine = "inline"'):
         Search.from_dict(config).run(tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -15,8 +15,8 @@ from raysearch.engine.options import STORE_BYTES, EngineOptions
 from raysearch.errors import ConfigError, TooLarge
 
 MB = 10**6
-RAY = 640 * MB
-"""Ray's own processes, where it is started for the run: 590 MB."""
+RAY = 410 * MB
+"""Ray's own processes, where it is started for the run: 360 MB."""
 DRIVER = 280 * MB
 """200 to 240 MB, with the work list of some thousand observations."""
 LOADER = 150 * MB

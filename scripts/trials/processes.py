@@ -355,7 +355,7 @@ TRIALS = [
     _of("leak", "a detector that grows by 1 GB on an observation, every time", _harmful("leak", 1)),
     _of(
         "leak-declared",
-        'the same, where `run.memory = "3 GB"` leaves it 386 MB',
+        'the same, where `run.memory = "3 GB"` leaves it 432 MB',
         _harmful("leak", 1, "run.memory=3 GB"),
     ),
     _of("wait", "a detector that never returns from an observation", _harmful("wait", 1, "run.time_limit=5 s")),

@@ -262,7 +262,7 @@ class Lease:
 def _parsed(content: bytes) -> dict[str, Any]:
     try:
         holder = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         holder = None
     return holder if isinstance(holder, dict) else {"run": "unknown"}
 

@@ -25,11 +25,8 @@ import network
 import nodes
 import page
 import processes
-import psutil
 from program import Hung, Missed, Wrong
 from rig import FEW, OBSERVATIONS, Came, Rig, Tally, Trial, rig
-
-from raysearch.errors import RaysearchError
 
 TRIALS: list[Trial] = [
     *processes.TRIALS,
@@ -81,7 +78,7 @@ def tried(trial: Trial, rig: Rig) -> Row:
         except (Hung, Wrong) as wrong:
             rig.end_all()
             problems.append(str(wrong))
-        except (RaysearchError, OSError, ValueError, psutil.Error) as odd:  # such as a run folder that cannot be read
+        except Exception as odd:  # noqa: BLE001 - such as a run folder that cannot be read: one row costs no other
             rig.end_all()
             problems.append(f"{type(odd).__name__}: {odd}")
         break

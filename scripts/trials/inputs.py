@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import astropy
 from program import Wrong
 from rig import Came, Rig, Tally, Trial, sky
 
@@ -72,7 +72,7 @@ def _fuzzed(name: str) -> Callable[[Rig], Came]:
     """Read damaged inputs of one kind, in this process: what `scripts/fuzz` does in greater number."""
 
     def run(rig: Rig) -> Came:
-        logging.getLogger("astropy").setLevel(logging.ERROR)  # it tells of every header that is odd
+        astropy.log.setLevel("ERROR")  # it tells of every header that is odd
         tally = fuzz(SUBJECTS[name], CASES, rig.seed)
         if tally.faults:
             raise Wrong(f"{len(tally.faults)} of {tally.cases} ended in {tally.faults[0].error!r}")

@@ -224,7 +224,8 @@ def test_broken_off_and_on_again_is_the_same(search, tmp_path):
         made.run(tmp_path / "run", observers=[stop_at(ShardDone, 2)])
     assert not (tmp_path / "run" / "cutouts").exists()
     again = made.run(tmp_path / "run")
-    assert 2 <= again.about["totals"]["resumed"] < again.totals.observations == 6
+    # Shards are written side by side: while the second is told of, the others may stand already.
+    assert 2 <= again.about["totals"]["resumed"] <= again.totals.observations == 6
     for name in ("candidates", "outcomes", "targets"):
         assert told(again, name) == told(whole, name), name
     file = "cutouts/SPX_Red_A.fits"
